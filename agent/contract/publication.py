@@ -1,0 +1,19 @@
+"""One MQTT message that the agent wants sent, before any connection exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SOFT_LIMIT_BYTES = 8 * 1024
+HARD_LIMIT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """``below`` follows ``pos/v1/<site>/<terminal>/``; ``payload`` is JSON, or empty to clear a retained message."""
+
+    below: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    message_expiry_s: int | None = None

@@ -1,0 +1,37 @@
+"""The systemd notification protocol, ``sd_notify(3)``: one datagram of ``NAME=value`` lines; nothing without systemd."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+class Notifier:
+    """Sends to ``$NOTIFY_SOCKET``; a lost datagram is never an error of the agent."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = "\0" + address[1:] if address and address.startswith("@") else address
+
+    @classmethod
+    def from_environment(cls) -> Notifier:
+        """Take the address from the environment, as systemd gives it."""
+        return cls(os.environ.get("NOTIFY_SOCKET"))
+
+    def send(self, *lines: str) -> None:
+        """Send lines such as ``READY=1``, ``STATUS=…``, ``STOPPING=1``, ``WATCHDOG=1``."""
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.setblocking(False)
+                sock.sendto("\n".join(lines).encode(), self._address)
+        except OSError:
+            return
+
+
+def watchdog_interval_s() -> float | None:
+    """How often to ping: half of systemd's ``WATCHDOG_USEC``, in seconds; None where this process has no watchdog."""
+    usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not usec.isdigit() or int(usec) == 0 or (pid.isdigit() and int(pid) != os.getpid()):
+        return None
+    return int(usec) / 1_000_000 / 2
