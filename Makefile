@@ -1,0 +1,36 @@
+# Every target does its own set-up on a fresh Debian 12: virtual environment, dependencies, Mosquitto.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: run test lint format bench setup broker clean
+
+run: setup broker
+	$(BIN)/pos-agent demo $(ARGS)
+
+test: setup broker
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup broker
+	$(BIN)/python -m tests.bench $(ARGS)
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@.ci/python-setup $(PYTHON) $(VENV)
+
+broker:
+	@.ci/broker-setup
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
