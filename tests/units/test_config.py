@@ -1,0 +1,223 @@
+"""Configuration: strict, every problem at once with file and key, and the last good copy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.config import GOOD_COPY, good_copy_files, load, load_or_last_good
+from agent.errors import ConfigInvalid
+
+ROOT = Path(__file__).parents[2]
+GOOD = """
+mode = "development"
+[terminal]
+site = "shop-1"
+terminal = "T-0001"
+serial = "SN1"
+[paths]
+state = "{state}"
+"""
+
+
+def _write(folder: Path, text: str, name: str = "agent.toml") -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text.replace("{state}", str(folder / "state")))
+    return file
+
+
+def _problems(file: Path) -> list[str]:
+    with pytest.raises(ConfigInvalid) as caught:
+        load(file)
+    return caught.value.problems
+
+
+def test_the_shipped_file_is_a_valid_configuration() -> None:
+    assert load(ROOT / "config" / "agent.toml").settings.mode == "production"
+
+
+def test_the_shipped_file_names_every_key() -> None:
+    import msgspec
+
+    from agent.config import Settings
+
+    text = (ROOT / "config" / "agent.toml").read_text()
+    for table in msgspec.structs.fields(Settings):
+        kinds = [kind for kind in (table.type, *getattr(table.type, "__args__", ())) if isinstance(kind, type)]
+        for kind in kinds:
+            if issubclass(kind, msgspec.Struct):
+                for field in msgspec.structs.fields(kind):
+                    assert f"{field.name} = " in text, f"{table.name}.{field.name} is not explained"
+
+
+def test_every_problem_is_reported_at_once_with_file_and_key(tmp_path: Path) -> None:
+    file = _write(
+        tmp_path,
+        """
+mode = "test"
+colour = "red"
+[terminal]
+site = "shop 1"
+terminal = 17
+[paths]
+run = "relative"
+[uplink]
+port = "1883"
+tls = "yes"
+[health]
+interval_ms = 10000
+read_deadline_s = "2s"
+[[binding]]
+provider = "a"
+mid = "1234567890123456"
+""",
+    )
+    problems = _problems(file)
+    for key in (
+        "mode",
+        "colour",
+        "terminal.site",
+        "terminal.terminal",
+        "terminal.serial",
+        "paths.run",
+        "uplink.host",
+        "uplink.port",
+        "uplink.tls",
+        "health.interval_ms",
+        "health.read_deadline_s",
+        "binding[0].mid",
+        "binding[0].tid",
+    ):
+        assert [p for p in problems if p.startswith(f"{file}: {key}: ")], f"{key} is missing in {problems}"
+    assert len(problems) == 13
+
+
+def test_a_wrong_unit_is_named(tmp_path: Path) -> None:
+    problems = _problems(_write(tmp_path, GOOD + "[health]\ninterval_ms = 5\nread_deadline_s = '2s'\n"))
+    assert any("use interval_s" in p for p in problems)
+    assert any("plain number of seconds" in p for p in problems)
+
+
+def test_a_near_miss_is_suggested(tmp_path: Path) -> None:
+    assert any(
+        "did you mean terminal" in p for p in _problems(_write(tmp_path, GOOD.replace("terminal =", "terminl =")))
+    )
+
+
+@pytest.mark.parametrize("text", ["mode = ", "[terminal", "mode = 'a'\nmode = 'b'"])
+def test_bad_toml_tells_line_and_column(tmp_path: Path, text: str) -> None:
+    (problem,) = _problems(_write(tmp_path, text))
+    assert "is not TOML" in problem
+    assert "line" in problem
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path / "none.toml")
+    assert "does not exist" in problem
+    assert "--config" in problem
+
+
+def test_a_folder_and_rubbish_bytes_are_named(tmp_path: Path) -> None:
+    assert "folder" in _problems(tmp_path)[0]
+    rubbish = tmp_path / "agent.toml"
+    rubbish.write_bytes(b"\xff\xfe\x00")
+    assert "not UTF-8" in _problems(rubbish)[0]
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    """As another user: root may read everything."""
+    if os.getuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+    tmp_path.chmod(0o755)
+    file = _write(tmp_path, GOOD)
+    file.chmod(0o600)
+    script = f"from agent.config import load\nfrom pathlib import Path\nload(Path({str(file)!r}))"
+    parent = tmp_path.parent
+    while parent != parent.parent:
+        parent.chmod(parent.stat().st_mode | 0o011)
+        parent = parent.parent
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport os; os.setuid(65534)\n" + script,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "may not be read by this user" in run.stderr
+
+
+def test_drop_ins_are_laid_over_in_name_order_and_problems_name_them(tmp_path: Path) -> None:
+    file = _write(tmp_path, GOOD)
+    _write(tmp_path, "[terminal]\nserial = 'SN2'\n[health]\ninterval_s = 5", "agent.d/20.toml")
+    _write(tmp_path, "[terminal]\nserial = 'SN3'", "agent.d/30.toml")
+    settings = load(file).settings
+    assert (settings.terminal.serial, settings.terminal.site, settings.health.interval_s) == ("SN3", "shop-1", 5.0)
+    bad = _write(tmp_path, "[terminal]\nsite = ''", "agent.d/40.toml")
+    assert _problems(file)[0].startswith(f"{bad}: terminal.site: ")
+
+
+def test_a_production_terminal_takes_no_assumed_clock_and_no_open_broker(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("development", "production")
+        + "[clock]\ntrust='assume'\n[uplink]\nhost='broker.example'\ntls=false"
+    )
+    keys = [p.split(": ")[1] for p in _problems(_write(tmp_path, text))]
+    assert keys == ["clock.trust", "uplink.tls"]
+
+
+def test_a_bad_file_runs_on_the_last_good_copy(tmp_path: Path) -> None:
+    file = _write(tmp_path, GOOD)
+    good = load(file)
+    (tmp_path / "state").mkdir()
+    for name, content in good_copy_files(good).items():
+        if content is not None:
+            (tmp_path / "state" / name).write_bytes(content)
+    file.write_text(file.read_text() + "\ncolour = 'red'\n[unknown]\n")
+    loaded = load_or_last_good(file)
+    assert loaded.settings == good.settings
+    assert loaded.digest == good.digest
+    assert len(loaded.problems) == 2
+    assert GOOD_COPY == "agent.toml.good"
+
+
+def test_a_bad_file_without_a_good_copy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid):
+        load_or_last_good(_write(tmp_path, GOOD + "colour = 1"))
+
+
+def test_a_damaged_good_copy_is_not_used(tmp_path: Path) -> None:
+    file = _write(tmp_path, GOOD + "colour = 1")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / GOOD_COPY).write_text("mode = 'development'\n")
+    with pytest.raises(ConfigInvalid):
+        load_or_last_good(file)
+
+
+def test_the_digest_follows_content_not_form(tmp_path: Path) -> None:
+    first = load(_write(tmp_path, GOOD)).digest
+    assert load(_write(tmp_path, "# a comment\n" + GOOD)).digest == first
+    assert load(_write(tmp_path, GOOD + "[health]\ninterval_s = 11")).digest != first
+
+
+def test_check_config_exits_2_and_lists_everything(tmp_path: Path) -> None:
+    file = _write(tmp_path, "mode = 1\n[terminal]\nsite = 2")
+    run = subprocess.run(
+        [sys.executable, "-m", "agent", "check-config", "--config", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "mode" in run.stderr
+    assert "terminal.site" in run.stderr
+    assert "terminal.terminal" in run.stderr
+    assert "terminal.serial" in run.stderr
