@@ -1,0 +1,247 @@
+"""What a driver promises to whoever uses it: names, statuses, readings, and the protocols behind the catalog.
+
+Words are those of UnifiedPOS 1.15 (power states, CheckHealth levels, printer conditions); its numbers, its claim and
+event model and DirectIO are left out. Whether a status is good or bad is not decided here: drivers report, rooms judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+
+class PowerState(StrEnum):
+    """UnifiedPOS power state. ``OFF``: no power or detached; ``OFFLINE``: powered, but not ready or not answering."""
+
+    ONLINE = "online"
+    OFF = "off"
+    OFFLINE = "offline"
+    OFF_OFFLINE = "off_offline"
+    UNKNOWN = "unknown"
+
+
+class CheckLevel(StrEnum):
+    """UnifiedPOS CheckHealth level: no physical effect; may move or print; needs a person."""
+
+    INTERNAL = "internal"
+    EXTERNAL = "external"
+    INTERACTIVE = "interactive"
+
+
+class Paper(StrEnum):
+    """The roll as far as the sensors *of this model* tell.
+
+    ``PRESENT`` means only "not at its end": whether the end is near stands in `PrinterStatus.near_end`, which is
+    ``None`` on a model without that sensor. ``UNKNOWN``: the model has no paper-end sensor.
+    """
+
+    PRESENT = "present"
+    NEAR_END = "near_end"
+    END = "end"
+    UNKNOWN = "unknown"
+
+
+class Sensor(StrEnum):
+    """What a model file may list in ``sensors``. A sensor that is not listed never reads "good", only ``None``."""
+
+    NEAR_END = "near_end"
+    PAPER_END = "paper_end"
+    COVER = "cover"
+
+
+OptionValue = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """One device as the configuration and its model file describe it.
+
+    Attributes:
+        name: Id in configuration, topics and logs, such as ``printer-0``.
+        driver: Key of `drivers.catalog.DRIVERS`.
+        port: Path of the device node; use a stable one (``/dev/serial/by-id/…``).
+        category: UnifiedPOS category in lower case, such as ``pos_printer``.
+        baud_rate: Bits a second of a serial port; 8N1.
+        sensors: Which sensors this model has (values of `Sensor`).
+        answers: The model is known to answer status queries: then silence means offline, else it means nothing.
+        options: Settings of the driver itself; an unknown one is refused by its factory with `SpecInvalid`.
+    """
+
+    name: str
+    driver: str
+    port: str
+    category: str = "pos_printer"
+    baud_rate: int = 115_200
+    sensors: frozenset[str] = frozenset()
+    answers: bool = True
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrinterStatus:
+    """What a receipt printer says about itself: every bit of the ESC/POS real-time status, by name.
+
+    ``None`` means "this model has no sensor for it", never "no". A sensor that is not listed for the model but reports
+    trouble all the same is believed: only its silence is worth nothing.
+    """
+
+    # query 1, printer
+    drawer_pin_high: bool  # connector pin 3; whether high means open depends on the drawer switch
+    offline: bool
+    waiting_for_recovery: bool  # undefined on older models
+    feed_button_pressed: bool  # undefined on older models
+    # query 2, causes of being offline
+    cover_open: bool | None
+    paper_fed_by_button: bool
+    printing_stopped_by_paper_end: bool
+    error_present: bool
+    # query 3, causes of an error
+    mechanical_error: bool  # recoverable; undefined on older models, low battery on a battery model
+    cutter_error: bool  # recoverable, after its cause is removed
+    unrecoverable_error: bool
+    auto_recoverable_error: bool  # head too hot; on some models the cover was opened while printing
+    # query 4, roll paper sensors
+    near_end: bool | None
+    paper_end: bool | None
+
+    @property
+    def paper(self) -> Paper:
+        """The roll in one word. The paper-stop bit of query 2 counts as end: a model may have one and not the other."""
+        if self.paper_end or self.printing_stopped_by_paper_end:
+            return Paper.END
+        if self.near_end:
+            return Paper.NEAR_END
+        return Paper.UNKNOWN if self.paper_end is None else Paper.PRESENT
+
+    @property
+    def power_state(self) -> PowerState:
+        """It answered, so it has power: ONLINE, or OFFLINE by its own word."""
+        return PowerState.OFFLINE if self.offline else PowerState.ONLINE
+
+
+@runtime_checkable
+class Device(Protocol):
+    """What all devices have in common."""
+
+    name: str
+    category: str
+
+    async def close(self) -> None:
+        """Give the port back. Never raises; the next call of any other method opens it again."""
+        ...
+
+
+@runtime_checkable
+class PrinterDevice(Device, Protocol):
+    """A receipt printer. One exchange at a time: calls wait for each other, within their own deadlines.
+
+    Every method opens the port when needed and raises within ``deadline_s``: `DeviceOffline` (no answer), `DeviceGone`
+    (port gone), `PortUnusable` (permission, held by another program), `ProtocolViolation` (bytes that cannot be).
+    """
+
+    communication_error_count: int  # UnifiedPOS CommunicationErrorCount since start: no answer, or a wrong one
+
+    async def read_status(self, deadline_s: float) -> PrinterStatus:
+        """CheckHealth INTERNAL: nothing moves, nothing is printed."""
+        ...
+
+    async def print_test_slip(self, deadline_s: float) -> None:
+        """CheckHealth EXTERNAL: print and cut a slip, return once the printer has processed all of it.
+
+        Raises also `DeviceFault`, with the reason; when it was there before, nothing was printed.
+        """
+        ...
+
+    async def recover(self, deadline_s: float) -> None:
+        """Clear the buffers and a recoverable error whose cause is gone. Raises also `DeviceFault`: an error stays."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReading:
+    """Main memory and swap, in bytes."""
+
+    total_bytes: int
+    available_bytes: int
+    swap_total_bytes: int
+    swap_free_bytes: int
+
+    @property
+    def available_pct(self) -> float:
+        """Available memory in percent of all."""
+        return 100.0 * self.available_bytes / self.total_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PressureLine:
+    """One line of a pressure file: percent of time stalled over 10, 60 and 300 s, and the sum in µs since boot."""
+
+    avg10_pct: float
+    avg60_pct: float
+    avg300_pct: float
+    total_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Pressure stall information of one resource. ``full`` is ``None`` where the kernel does not give it."""
+
+    some: PressureLine
+    full: PressureLine | None
+
+
+@dataclass(frozen=True, slots=True)
+class CpuReading:
+    """Processor use since the reading before; ``None`` in the first one, and when the counters went back.
+
+    A pressure is ``None`` where the kernel was built or started without it. Load counts waiting for disks, too.
+    """
+
+    busy_pct: float | None
+    iowait_pct: float | None
+    load_1m: float
+    load_5m: float
+    load_15m: float
+    cpu_pressure: Pressure | None
+    memory_pressure: Pressure | None
+    io_pressure: Pressure | None
+
+
+@dataclass(frozen=True, slots=True)
+class FilesystemReading:
+    """Space and inodes of the file system that holds ``path``. Percentages are those of an unprivileged user."""
+
+    path: str
+    total_bytes: int
+    available_bytes: int
+    used_pct: float
+    total_inodes: int
+    available_inodes: int
+    used_inodes_pct: float | None  # None where inodes are made as needed (btrfs, vfat)
+    read_only: bool
+
+
+HostReading = MemoryReading | CpuReading | FilesystemReading
+
+
+class HostSource(Protocol):
+    """One subject of the board. `read` is synchronous and may block for ever on a broken file: give it a thread."""
+
+    name: str
+
+    def read(self) -> HostReading:
+        """Take one reading. Raises `HostSourceError`, which names the file; never makes a value up."""
+        ...
+
+
+class HostFactory(Protocol):
+    """Makes a source. ``procfs`` and ``sysfs`` are the roots (``/proc``, ``/sys``), ``watched`` the data folder."""
+
+    def __call__(self, procfs: Path, sysfs: Path, watched: Path = ...) -> HostSource: ...
+
+
+DriverFactory = Callable[[DeviceSpec], PrinterDevice]
+EmulatorEntry = Callable[[list[str]], int]
