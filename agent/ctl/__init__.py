@@ -1,0 +1,1 @@
+"""``posctl``: what people do with the agent. A client of its control socket; rendering apart from fetching."""

@@ -1,0 +1,8 @@
+"""What a fault means and what to do about it, from the published catalogue."""
+
+from __future__ import annotations
+
+
+def advice(code: str) -> tuple[str, str] | None:
+    """Title and what to do; None for a code that this release does not know."""
+    return None

@@ -1,0 +1,11 @@
+"""Every verb of ``posctl`` that talks to the control socket, in the order of its help. One line a verb."""
+
+from __future__ import annotations
+
+from agent.ctl.verb import Verb
+from agent.ctl.verbs.command import COMMAND
+from agent.ctl.verbs.journal import JOURNAL
+from agent.ctl.verbs.status import HEALTH, READY, STATUS
+from agent.ctl.verbs.txn import TXN
+
+VERBS: tuple[Verb, ...] = (STATUS, HEALTH, READY, TXN, COMMAND, JOURNAL)

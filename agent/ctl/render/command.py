@@ -1,0 +1,87 @@
+"""A command's state → lines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from agent.ctl.answers import Operation
+from agent.ctl.render.style import BAD, DIM, GOOD, WARN, Cell, Style, plain, table, wrap
+
+FINAL = frozenset({"succeeded", "failed", "rolled_back", "rejected", "expired", "cancelled"})
+TONES = {"succeeded": GOOD, "failed": BAD, "rolled_back": BAD, "rejected": BAD, "expired": BAD, "cancelled": WARN}
+
+
+def operation_line(operation: Operation) -> str:
+    """One line: what, how far, why."""
+    text = f"{plain(operation.name)} {plain(operation.command_id)}: {plain(operation.state)}"
+    how_far = _how_far(operation)
+    if how_far:
+        text += f", {how_far}"
+    if operation.reason:
+        text += f" ({_reason(operation)})"
+    return text
+
+
+def operation_lines(operation: Operation, style: Style) -> list[str]:
+    """Everything that is known of one command."""
+    state = style.paint(plain(operation.state), TONES.get(operation.state, ""))
+    lines = [f"{plain(operation.name)}  {state}", f"  command id  {plain(operation.command_id)}"]
+    how_far = _how_far(operation)
+    if how_far:
+        lines.append(f"  step        {how_far}")
+    if operation.reason:
+        lines += wrap(_reason(operation), style, " " * 14, "  reason      ")
+    if operation.accepted_at:
+        lines.append(f"  accepted    {style.local(operation.accepted_at)}")
+    if operation.updated_at:
+        lines.append(f"  updated     {style.local(operation.updated_at)}   revision {operation.rev}")
+    result = msgspec.json.decode(operation.result)
+    if result is not None:
+        lines += ["  result", *_result(result, style)]
+    return lines
+
+
+def operation_table(operations: Sequence[Operation], style: Style) -> list[str]:
+    if not operations:
+        return ["no commands recorded"]
+    rows = [
+        [
+            Cell(plain(operation.name)),
+            Cell(plain(operation.command_id), DIM),
+            Cell(plain(operation.state), TONES.get(operation.state, "")),
+            Cell(style.local(operation.updated_at)[5:] if operation.updated_at else "-"),
+            Cell(plain(operation.reason.code) if operation.reason else ""),
+        ]
+        for operation in operations
+    ]
+    return table(["command", "command id", "state", "updated", "reason"], rows, style, 0)
+
+
+def _how_far(operation: Operation) -> str:
+    parts = []
+    steps = len(operation.steps) if isinstance(operation.steps, list) else operation.steps
+    if operation.step is not None:
+        of = f" of {steps}" if steps is not None else ""
+        parts.append(f"step {plain(str(operation.step))}{of}")
+    if operation.progress is not None:
+        parts.append(f"{operation.progress:.0f} %")
+    return ", ".join(parts)
+
+
+def _reason(operation: Operation) -> str:
+    if operation.reason is None:
+        return ""
+    code, text = plain(operation.reason.code), plain(operation.reason.text or "")
+    return f"{code}: {text}" if text else code
+
+
+def _result(result: object, style: Style) -> list[str]:
+    if isinstance(result, dict):
+        lines: list[str] = []
+        for name, value in result.items():
+            shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            lines += wrap(f"{plain(str(name))}: {plain(shown)}", style, "        ", "    ")
+        return lines or ["    {}"]
+    return wrap(plain(msgspec.json.encode(result).decode()), style, "    ")

@@ -1,0 +1,133 @@
+"""``agent.info``, ``health.get`` and ``readiness.get`` → one screen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from agent.ctl.answers import AgentInfo, Device, Fault, Health, Operation, Readiness
+from agent.ctl.render.command import operation_line
+from agent.ctl.render.style import BAD, BOLD, DIM, GOOD, WARN, Cell, Style, duration, many, plain, table, wrap
+
+Advice = Callable[[str], tuple[str, str] | None]
+"""A fault's code → its title and what to do about it; None for a code that this release does not know."""
+
+STATE_TONES = {"ok": GOOD, "degraded": WARN, "failed": BAD, "unknown": WARN}
+SEVERITY_TONES = {"S1": BAD, "S2": BAD, "S3": WARN}
+_LABEL_COLUMNS = 11
+
+
+def status_lines(
+    info: AgentInfo,
+    health: Health,
+    readiness: Readiness,
+    open_operations: Sequence[Operation],
+    *,
+    advice: Advice,
+    style: Style,
+) -> list[str]:
+    """The whole terminal at a glance, the most important first."""
+    lines = readiness_lines(readiness, style)
+    lines += ["", *_identity(info, style)]
+    lines += _labelled("Journal", _journal(info), style)
+    lines += _labelled("Uplink", _uplink(info, style), style)
+    if open_operations:
+        for operation in open_operations:
+            lines += _labelled("Operation", operation_line(operation), style)
+    else:
+        lines += _labelled("Operation", "none", style)
+    return [*lines, "", *device_lines(health.devices, style), "", *fault_lines(health.faults, advice, style)]
+
+
+def readiness_lines(readiness: Readiness, style: Style) -> list[str]:
+    """Can this terminal sell? And if not, every reason."""
+    if readiness.ready:
+        lines = [style.paint("READY", GOOD) + " to sell"]
+    else:
+        lines = [style.paint("NOT READY", BAD) + " to sell"]
+    for reason in readiness.reasons:
+        since = f" (since {style.local(reason.since)})" if reason.since else ""
+        lines += wrap(f"{plain(reason.code)}  {plain(reason.text)}{since}", style, "      ", "  - ")
+    if not readiness.ready and not readiness.reasons:
+        lines.append("  - the agent gave no reason: posctl health")
+    return lines
+
+
+def device_lines(devices: Sequence[Device], style: Style) -> list[str]:
+    """A table of devices, the worst first."""
+    if not devices:
+        return [style.paint("Devices", BOLD) + "  none configured"]
+    worst_first = sorted(devices, key=lambda d: -list(STATE_TONES).index(d.state) if d.state in STATE_TONES else -9)
+    rows = [
+        [
+            Cell(plain(device.device)),
+            Cell(plain(device.category)),
+            Cell(plain(device.state), STATE_TONES.get(device.state, WARN)),
+            Cell(plain(device.power_state or "-")),
+            Cell(style.local(device.since)[5:] if device.since else "-"),
+            Cell(plain(device.detail or "")),
+        ]
+        for device in worst_first
+    ]
+    return table(["device", "category", "state", "power", "since", "detail"], rows, style, 5)
+
+
+def fault_lines(faults: Sequence[Fault], advice: Advice, style: Style) -> list[str]:
+    """Every active fault with what it is and what to do about it, the most severe first."""
+    if not faults:
+        return [style.paint("Faults", BOLD) + "   none"]
+    lines = [style.paint("Faults", BOLD)]
+    for fault in sorted(faults, key=lambda f: (f.severity or "S9", f.code, f.device or "")):
+        head = "  ".join(plain(part) for part in (fault.code, fault.severity or "", fault.device or "") if part)
+        tone = SEVERITY_TONES.get(fault.severity or "", "")
+        known = advice(fault.code)
+        title = known[0] if known else ""
+        impact = f"stops: {plain(fault.impact)}" if fault.impact and fault.impact != "none" else ""
+        since = f"since {style.local(fault.since)}" if fault.since else ""
+        lines.append(f"  {style.paint(head, tone)}  " + "  ".join(part for part in (impact, since) if part))
+        detail = plain(fault.detail or "")
+        what = ": ".join(part for part in (title, detail if detail != title else "") if part)
+        if what:
+            lines += wrap(what, style, "      ")
+        if known and known[1]:
+            lines += wrap(known[1], style, "        ", "      → ")
+    return [line.rstrip() for line in lines]
+
+
+def _identity(info: AgentInfo, style: Style) -> list[str]:
+    terminal = info.terminal
+    who = f"{plain(terminal.terminal)} at site {plain(terminal.site)}"
+    if terminal.serial:
+        who += f", serial {plain(terminal.serial)}"
+    if terminal.model:
+        who += f", model {plain(terminal.model)}"
+    agent = f"pos-agent {plain(info.version)}"
+    if info.uptime_s is not None:
+        agent += f", up {duration(info.uptime_s)}"
+    if info.mode and info.mode != "production":
+        agent += ", " + style.paint(f"{plain(info.mode)} mode", WARN)
+    return [*_labelled("Terminal", who, style), *_labelled("Agent", agent, style)]
+
+
+def _journal(info: AgentInfo) -> str:
+    journal = info.journal
+    last = f", last sequence {journal.last_sequence}" if journal.last_sequence else ""
+    return many(journal.entries, "entry", "entries") + last
+
+
+def _uplink(info: AgentInfo, style: Style) -> str:
+    uplink = info.uplink
+    if not uplink.configured:
+        return "not configured"
+    since = f" since {style.local(uplink.since)}" if uplink.since else ""
+    detail = f": {plain(uplink.detail)}" if uplink.detail else ""
+    if uplink.connected:
+        return f"connected{since}{detail}"
+    return style.paint("not connected", WARN) + since + detail
+
+
+def _labelled(label: str, text: str, style: Style) -> list[str]:
+    padded = label.ljust(_LABEL_COLUMNS)
+    lines = wrap(text, style, " " * _LABEL_COLUMNS, padded)
+    return [
+        line.replace(padded, style.paint(padded, DIM), 1) if index == 0 else line for index, line in enumerate(lines)
+    ]

@@ -1,0 +1,68 @@
+"""What every verb of ``posctl`` is made of, and the options that all of them take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.ctl.client import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S, SOCKET_VARIABLE, ControlClient
+from agent.ctl.exit_codes import Exit
+from agent.ctl.screen import Screen
+
+Run = Callable[[argparse.Namespace, Screen], Exit]
+MAX_SECONDS = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One line of ``catalog.py``: ``add_arguments`` fills the verb's parser and sets ``run`` as its default."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+def socket_options(parser: argparse.ArgumentParser, run: Run) -> None:
+    """``--json``, ``--socket``, ``--timeout``, and what runs the verb."""
+    parser.add_argument("--json", action="store_true", dest="as_json", help="print JSON, times as RFC 3339")
+    parser.add_argument(
+        "--socket",
+        type=Path,
+        default=Path(os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET),
+        metavar="PATH",
+        help=f"the agent's control socket ({SOCKET_VARIABLE}, else {DEFAULT_SOCKET})",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=DEFAULT_TIMEOUT_S,
+        metavar="SECONDS",
+        help=f"how long the agent may take for one answer ({DEFAULT_TIMEOUT_S:g})",
+    )
+    parser.set_defaults(run=run)
+
+
+def client(args: argparse.Namespace) -> ControlClient:
+    return ControlClient(args.socket, args.timeout)
+
+
+def seconds(text: str) -> float:
+    """An argument in seconds, more than zero and finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"a number of seconds from more than 0 to {MAX_SECONDS:.0f}")
+    return value
+
+
+def count(text: str) -> int:
+    """An argument that counts things, 1 to 100,000."""
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0
+    if not 1 <= value <= 100_000:
+        raise argparse.ArgumentTypeError("a whole number from 1 to 100000")
+    return value

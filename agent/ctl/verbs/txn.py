@@ -1,0 +1,101 @@
+"""``posctl txn list | show | summary``: what the transaction journal holds."""
+
+from __future__ import annotations
+
+import argparse
+
+import msgspec
+
+from agent.ctl import answers
+from agent.ctl.client import ControlClient, decode
+from agent.ctl.exit_codes import Exit
+from agent.ctl.render.txn import entry_table, total_table, transaction_lines
+from agent.ctl.screen import Screen
+from agent.ctl.verb import Verb, client, count, socket_options
+from agent.errors import NotFound
+
+DEFAULT_LIMIT = 20
+_PAGE = 50
+
+
+class _RawPage(msgspec.Struct, frozen=True):
+    items: list[msgspec.Raw]
+    next_cursor: str | None = None
+
+
+def _list(args: argparse.Namespace, screen: Screen) -> Exit:
+    wanted = {"state": args.state, "batch_no": args.batch, "stan": args.stan}
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    with client(args) as agent:
+        items, more = _pages(agent, "transaction.list", filters, args.limit)
+    entries = [decode(item, answers.Entry, "transaction.list") for item in items]
+    if screen.as_json:
+        screen.document({"items": items, "more": more})
+    else:
+        screen.lines(entry_table(entries, screen.style))
+        if more:
+            screen.note(f"there are more: --limit {args.limit * 5}")
+    return Exit.DONE
+
+
+def _show(args: argparse.Namespace, screen: Screen) -> Exit:
+    with client(args) as agent:
+        items, _more = _pages(agent, "transaction.list", {"transaction_id": args.transaction_id}, 1000)
+    if not items:
+        raise NotFound(
+            "no such transaction in this journal",
+            hint="posctl txn list --stan 000123 finds it by its number; it may have left by retention",
+        )
+    history = [(decode(item, answers.Entry, "transaction.list"), item) for item in items]
+    history.sort(key=lambda pair: pair[0].seq)
+    if screen.as_json:
+        screen.document({"transaction_id": args.transaction_id, "history": [raw for _entry, raw in history]})
+    else:
+        screen.lines(transaction_lines([entry for entry, _raw in history], screen.style))
+    return Exit.DONE
+
+
+def _summary(args: argparse.Namespace, screen: Screen) -> Exit:
+    filters = {"batch_no": args.batch} if args.batch is not None else {}
+    with client(args) as agent:
+        items, _more = _pages(agent, "transaction.summary", filters, 10_000)
+    totals = [decode(item, answers.Total, "transaction.summary") for item in items]
+    if screen.as_json:
+        screen.document({"items": items})
+    else:
+        screen.lines(total_table(totals, screen.style))
+    return Exit.DONE
+
+
+def _pages(agent: ControlClient, method: str, filters: dict[str, str], limit: int) -> tuple[list[msgspec.Raw], bool]:
+    """Up to ``limit`` items of a list, page after page; and whether there are more."""
+    items: list[msgspec.Raw] = []
+    cursor: str | None = None
+    while True:
+        params: dict[str, object] = {**filters, "limit": min(_PAGE, limit - len(items))}
+        if cursor is not None:
+            params["cursor"] = cursor
+        page = agent.fetch(method, _RawPage, params)
+        items += page.items
+        cursor = page.next_cursor
+        if cursor is None or not page.items or len(items) >= limit:
+            return items[:limit], cursor is not None
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    listing = verbs.add_parser("list", help="journal entries, one a line")
+    listing.add_argument("--limit", type=count, default=DEFAULT_LIMIT, metavar="N", help=f"at most N ({DEFAULT_LIMIT})")
+    listing.add_argument("--state", metavar="STATE", help="only this state, for example unknown")
+    listing.add_argument("--batch", metavar="NUMBER", help="only this batch, six digits")
+    listing.add_argument("--stan", metavar="NUMBER", help="only this trace number, six digits")
+    socket_options(listing, _list)
+    show = verbs.add_parser("show", help="one transaction with its history")
+    show.add_argument("transaction_id", metavar="TRANSACTION", help="its UUID")
+    socket_options(show, _show)
+    summary = verbs.add_parser("summary", help="count and sum per batch, currency and type")
+    summary.add_argument("--batch", metavar="NUMBER", help="only this batch, six digits")
+    socket_options(summary, _summary)
+
+
+TXN = Verb("txn", "the transaction journal: list, show, summary", _add_arguments)

@@ -1,0 +1,85 @@
+"""Answers as the contract words them, for the tests of posctl."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AT = "2026-11-21T02:00:00.000Z"
+COMMAND_ID = "019aa43e-0c00-7000-8000-000000000001"
+TRANSACTION_ID = "019aa43e-0c00-7000-8000-000000000002"
+
+INFO: dict[str, Any] = {
+    "version": "0.1.0",
+    "terminal": {"site": "S-01", "terminal": "T-0001", "serial": "SN123", "model": "demo"},
+    "mode": "production",
+    "boot_id": "b",
+    "journal_id": "019aa43e-0c00-7000-8000-000000000000",
+    "started_at": AT,
+    "uptime_s": 303,
+    "uplink": {"configured": True, "connected": True, "since": AT, "detail": ""},
+    "journal": {"entries": 412, "last_sequence": 412},
+    "config": {"digest": "ab"},
+    "something_newer": 1,
+}
+PRINTER = {
+    "device": "printer-0",
+    "category": "pos_printer",
+    "state": "failed",
+    "power_state": "online",
+    "detail": "paper end",
+    "since": AT,
+    "at": AT,
+}
+MEMORY = {**PRINTER, "device": "memory", "category": "host", "state": "ok", "power_state": None, "detail": ""}
+FAULT = {
+    "code": "HW-PRN-002",
+    "device": "printer-0",
+    "severity": "S2",
+    "impact": "print",
+    "since": AT,
+    "detail": "the roll is empty",
+}
+HEALTH: dict[str, Any] = {"devices": [MEMORY, PRINTER], "faults": [FAULT], "at": AT}
+READY: dict[str, Any] = {"ready": True, "reasons": [], "at": AT}
+NOT_READY: dict[str, Any] = {
+    "ready": False,
+    "reasons": [{"code": "HW-PRN-001", "text": "the printer does not answer", "since": AT}],
+    "at": AT,
+}
+
+
+def operation(state: str, rev: int = 1, **changes: Any) -> dict[str, Any]:
+    """A command's state message with all its eleven fields."""
+    return {
+        "command_id": COMMAND_ID,
+        "name": "ping",
+        "state": state,
+        "rev": rev,
+        "step": None,
+        "steps": None,
+        "progress": None,
+        "reason": None,
+        "accepted_at": AT,
+        "updated_at": AT,
+        "result": None,
+        **changes,
+    }
+
+
+def entry(seq: int, state: str, mark: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A journal entry of one sale."""
+    record = {
+        "transaction_id": TRANSACTION_ID,
+        "state": state,
+        "type": "sale",
+        "provider": "acquirer-a",
+        "mid": "123456789012345",
+        "tid": "12345678",
+        "amount_minor": 12345,
+        "currency": "156",
+        "stan": "000731",
+        "batch_no": "000002",
+        "local_at": "2026-11-21T10:00:00+08:00",
+        **changes,
+    }
+    return {"seq": seq, "at": AT, "record": record, "hash": "00" * 32, **({"mark": mark} if mark else {})}
