@@ -139,7 +139,8 @@ class PrinterDevice(Device, Protocol):
     """A receipt printer. One exchange at a time: calls wait for each other, within their own deadlines.
 
     Every method opens the port when needed and raises within ``deadline_s``: `DeviceOffline` (no answer), `DeviceGone`
-    (port gone), `PortUnusable` (permission, held by another program), `ProtocolViolation` (bytes that cannot be).
+    (port gone), `PortUnusable` (permission, held by another program), `DeviceBusy` (another call did not end in time),
+    `ProtocolViolation` (bytes that cannot be).
     """
 
     communication_error_count: int  # UnifiedPOS CommunicationErrorCount since start: no answer, or a wrong one

@@ -27,6 +27,12 @@ class DeviceOffline(DriverError):
     code = "device.offline"
 
 
+class DeviceBusy(DriverError):
+    """Another exchange with the device took the whole deadline: nothing is known about the device."""
+
+    code = "device.busy"
+
+
 # ── Wait for the device to come back, or send somebody to look at the cable ────────────────────────────────────
 class DeviceGone(DriverError):
     """The port is gone: unplugged, or the device lost power. Power: OFF."""

@@ -13,14 +13,11 @@ import contextlib
 import errno
 import os
 import termios
-import threading
 from collections.abc import Callable
-from typing import TypeVar
 
 from drivers.errors import DeviceGone, DriverError, PortUnusable
+from drivers.transports.background import in_daemon_thread
 from drivers.transports.stream import Stream
-
-T = TypeVar("T")
 
 FLOW_CONTROLS = frozenset({"none", "xonxoff", "rtscts"})
 _READ_BYTES = 4096
@@ -101,8 +98,13 @@ class SerialStream:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         descriptor = self._descriptor
+
+        def wake() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
         try:
-            add(loop, descriptor, lambda: ready.done() or ready.set_result(None))
+            add(loop, descriptor, wake)
         except OSError as err:  # epoll refuses a descriptor that is gone
             raise self._gone("watched", err) from err
         try:
@@ -115,11 +117,11 @@ class SerialStream:
         return DeviceGone(self._device, f"port {self._path} cannot be {what}: {cause}; check cable and power")
 
 
-_Watch = Callable[[asyncio.AbstractEventLoop, int, Callable[[], object]], object]
-_Unwatch = Callable[[asyncio.AbstractEventLoop, int], object]
+_Watch = Callable[[asyncio.AbstractEventLoop, int, Callable[[], None]], None]
+_Unwatch = Callable[[asyncio.AbstractEventLoop, int], None]
 
 
-def _add_reader(loop: asyncio.AbstractEventLoop, descriptor: int, wake: Callable[[], object]) -> None:
+def _add_reader(loop: asyncio.AbstractEventLoop, descriptor: int, wake: Callable[[], None]) -> None:
     loop.add_reader(descriptor, wake)
 
 
@@ -127,7 +129,7 @@ def _remove_reader(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
     loop.remove_reader(descriptor)
 
 
-def _add_writer(loop: asyncio.AbstractEventLoop, descriptor: int, wake: Callable[[], object]) -> None:
+def _add_writer(loop: asyncio.AbstractEventLoop, descriptor: int, wake: Callable[[], None]) -> None:
     loop.add_writer(descriptor, wake)
 
 
@@ -139,7 +141,7 @@ class SerialPort:
     """Opens one port, exclusively. At most one thread opens and one closes: a port that hangs cannot pile them up."""
 
     def __init__(self, device: str, path: str, baud_rate: int, flow_control: str = "none") -> None:
-        """``flow_control`` is one of `FLOW_CONTROLS`; DTR/DSR is wired to RTS/CTS by the cable where a printer has it."""
+        """``flow_control`` is one of `FLOW_CONTROLS`; a printer's DTR/DSR is brought to RTS/CTS by its cable."""
         self._device = device
         self._path = path
         self._baud_rate = baud_rate
@@ -151,7 +153,7 @@ class SerialPort:
         """Open and configure. A call that is cancelled leaves the attempt to the next call, which takes it over."""
         await self.closed_descriptor()
         if self._opening is None:
-            self._opening = _in_thread(self._open_blocking, f"open {self._path}")
+            self._opening = in_daemon_thread(self._open_blocking, f"open {self._path}")
         opening = self._opening
         try:
             descriptor = await asyncio.shield(opening)
@@ -203,7 +205,7 @@ class SerialPort:
         return descriptor
 
     def _release(self, descriptor: int) -> None:
-        self._closing = _in_thread(lambda: _close_blocking(descriptor), f"close {self._path}")
+        self._closing = in_daemon_thread(lambda: _close_blocking(descriptor), f"close {self._path}")
 
     def _release_opened(self, opening: asyncio.Future[int]) -> None:
         if not opening.cancelled() and opening.exception() is None:
@@ -239,31 +241,3 @@ def _errno_of(err: BaseException) -> int | None:
             return seen.args[0]
         seen = seen.__cause__ or seen.__context__
     return None
-
-
-def _in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
-    """Run ``work`` in a daemon thread, which unlike an executor's holds up neither other work nor the end of the process.
-
-    If the loop is gone when the work ends, its result is lost: the process is ending.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # T may be None itself
-
-    def run() -> None:
-        try:
-            outcome: tuple[T | None, BaseException | None] = (work(), None)
-        except BaseException as err:  # noqa: BLE001  # carried to whoever awaits the future
-            outcome = (None, err)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future

@@ -1,6 +1,6 @@
 """A stream of bytes to one device. Transports implement it; drivers see nothing else. No protocol, no deadlines here.
 
-Deadlines come from the caller's `asyncio.timeout`: every method may be cancelled at any await and leaves nothing behind.
+Deadlines come from the caller's `asyncio.timeout`: a method may be cancelled at any await and leaves nothing behind.
 After an error or a cancelled call the caller closes the stream, because what is on its way is not known.
 """
 
