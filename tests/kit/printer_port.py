@@ -42,29 +42,29 @@ class BarePort:
     """A pty whose far end is the test: ``answer`` is called with each query of three bytes and gives the reply."""
 
     def __init__(self, answer: Callable[[bytes], bytes] | None = None) -> None:
-        self._master, self._slave = os.openpty()
-        os.set_blocking(self._master, False)
+        self.master, self._slave = os.openpty()
+        os.set_blocking(self.master, False)
         tty.setraw(self._slave)
         self.path = Path(os.ttyname(self._slave))
         self.heard = b""
         self._unanswered = b""
         self._answer = answer
         if answer is not None:
-            asyncio.get_running_loop().add_reader(self._master, self._hear)
+            asyncio.get_running_loop().add_reader(self.master, self._hear)
 
     def send(self, data: bytes) -> None:
-        os.write(self._master, data)
+        os.write(self.master, data)
 
     def hang_up(self) -> None:
         """Pull the cable. May be called twice."""
-        if self._master >= 0:
-            asyncio.get_running_loop().remove_reader(self._master)
-            os.close(self._master)
+        if self.master >= 0:
+            asyncio.get_running_loop().remove_reader(self.master)
+            os.close(self.master)
             os.close(self._slave)
-            self._master = self._slave = -1
+            self.master = self._slave = -1
 
     def _hear(self) -> None:
-        data = os.read(self._master, 4096)
+        data = os.read(self.master, 4096)
         self.heard += data
         self._unanswered += data
         while self._answer is not None and len(self._unanswered) >= QUERY_BYTES:
