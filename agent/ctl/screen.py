@@ -14,7 +14,7 @@ import msgspec
 from agent.ctl.render.style import Cell, Style, plain, table, wrap
 from agent.errors import AgentError, Refused
 
-MAX_WIDTH = 120
+MIN_WIDTH, MAX_WIDTH = 60, 120
 _DEFAULT_WIDTH = 80
 
 
@@ -81,5 +81,5 @@ def style_for(out: TextIO, environ: Callable[[str], str | None] = os.environ.get
     """Colour only on a terminal that has it and where nobody asked for none (https://no-color.org)."""
     terminal = out.isatty()
     colour = terminal and not environ("NO_COLOR") and environ("TERM") != "dumb"
-    width = min(shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns, MAX_WIDTH) if terminal else _DEFAULT_WIDTH
-    return Style(colour=colour, width=max(width, 60))
+    width = shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns  # COLUMNS, else the terminal, else 80
+    return Style(colour=colour, width=max(MIN_WIDTH, min(width, MAX_WIDTH)))

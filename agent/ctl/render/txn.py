@@ -68,11 +68,14 @@ def transaction_lines(history: Sequence[Entry], style: Style) -> list[str]:
             Cell(style.local(entry.at)),
             Cell(_text(entry, "state"), TONES.get(_text(entry, "state"), "")),
             Cell(_amount(entry), "", right=True),
-            Cell(_mark(entry), WARN),
         ]
         for entry in history
     ]
-    return lines + table(["seq", "stored", "state", "amount", "mark"], rows, style, 4, "  ")
+    lines += table(["seq", "stored", "state", "amount"], rows, style, 2, "  ")
+    for entry in history:
+        if entry.mark:
+            lines += wrap(f"{entry.seq} is marked: {_mark(entry)}", style, "    ", "  ")
+    return lines
 
 
 def total_table(totals: Sequence[Total], style: Style) -> list[str]:

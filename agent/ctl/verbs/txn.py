@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 import msgspec
 
@@ -16,6 +17,8 @@ from agent.errors import NotFound
 
 DEFAULT_LIMIT = 20
 _PAGE = 50
+_MOST_ENTRIES = 1000
+_STAN = re.compile(r"[0-9]{6}")
 
 
 class _RawPage(msgspec.Struct, frozen=True):
@@ -40,19 +43,32 @@ def _list(args: argparse.Namespace, screen: Screen) -> Exit:
 
 def _show(args: argparse.Namespace, screen: Screen) -> Exit:
     with client(args) as agent:
-        items, _more = _pages(agent, "transaction.list", {"transaction_id": args.transaction_id}, 1000)
-    if not items:
+        ids = [args.transaction]
+        if _STAN.fullmatch(args.transaction):
+            found, _more = _pages(agent, "transaction.list", {"stan": args.transaction}, _MOST_ENTRIES)
+            ids = sorted(
+                {str(decode(item, answers.Entry, "transaction.list").record["transaction_id"]) for item in found}
+            )
+        histories = [_history(agent, transaction_id) for transaction_id in ids]
+    histories = [history for history in histories if history]
+    if not histories:
         raise NotFound(
             "no such transaction in this journal",
-            hint="posctl txn list --stan 000123 finds it by its number; it may have left by retention",
+            hint="posctl txn list shows the latest; an old one may have left by retention",
         )
-    history = [(decode(item, answers.Entry, "transaction.list"), item) for item in items]
-    history.sort(key=lambda pair: pair[0].seq)
     if screen.as_json:
-        screen.document({"transaction_id": args.transaction_id, "history": [raw for _entry, raw in history]})
-    else:
+        screen.document({"items": [{"history": [raw for _entry, raw in history]} for history in histories]})
+    for number, history in enumerate(histories if not screen.as_json else []):
+        screen.lines([""] if number else [])
         screen.lines(transaction_lines([entry for entry, _raw in history], screen.style))
     return Exit.DONE
+
+
+def _history(agent: ControlClient, transaction_id: str) -> list[tuple[answers.Entry, msgspec.Raw]]:
+    """Every entry of one transaction, oldest first, as read and as received."""
+    items, _more = _pages(agent, "transaction.list", {"transaction_id": transaction_id}, _MOST_ENTRIES)
+    history = [(decode(item, answers.Entry, "transaction.list"), item) for item in items]
+    return sorted(history, key=lambda pair: pair[0].seq)
 
 
 def _summary(args: argparse.Namespace, screen: Screen) -> Exit:
@@ -91,7 +107,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--stan", metavar="NUMBER", help="only this trace number, six digits")
     socket_options(listing, _list)
     show = verbs.add_parser("show", help="one transaction with its history")
-    show.add_argument("transaction_id", metavar="TRANSACTION", help="its UUID")
+    show.add_argument("transaction", metavar="TRANSACTION", help="its UUID, or the six digits of its trace number")
     socket_options(show, _show)
     summary = verbs.add_parser("summary", help="count and sum per batch, currency and type")
     summary.add_argument("--batch", metavar="NUMBER", help="only this batch, six digits")

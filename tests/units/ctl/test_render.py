@@ -125,7 +125,8 @@ def test_a_transaction_is_shown_as_it_is_now_with_its_history() -> None:
     assert f"transaction   {TRANSACTION_ID}" in text
     assert "tip_minor     1.00 CNY" in text
     assert "dcc           500 JPY" in text
-    assert "0.99 CNY  conflict" in text
+    assert "0.99 CNY" in text
+    assert lines[-1] == "  3 is marked: conflict"
 
 
 def test_a_table_of_totals_has_counts_and_sums() -> None:

@@ -128,7 +128,25 @@ def test_txn_show_puts_the_history_in_order_whatever_order_it_came_in(
     assert main(["txn", "show", TRANSACTION_ID]) == 0
     assert capsys.readouterr().out.splitlines()[0].endswith("approved")
     assert main(["txn", "show", TRANSACTION_ID, "--json"]) == 0
-    assert [one["seq"] for one in json.loads(capsys.readouterr().out)["history"]] == [1, 2]
+    assert [one["seq"] for one in json.loads(capsys.readouterr().out)["items"][0]["history"]] == [1, 2]
+
+
+def test_txn_show_finds_every_transaction_of_a_trace_number(
+    stub: ControlStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = TRANSACTION_ID[:-1] + "3"
+    entries = [entry(1, "sent"), entry(2, "approved"), entry(3, "declined", transaction_id=other)]
+
+    def listing(params: Any) -> dict[str, Any]:
+        wanted = params.get("transaction_id")
+        return {"items": [e for e in entries if wanted in {None, e["record"]["transaction_id"]}], "next_cursor": None}
+
+    stub.answers["transaction.list"] = listing
+    assert main(["txn", "show", "000731"]) == 0
+    out = capsys.readouterr().out
+    assert "123.45 CNY  approved" in out
+    assert "123.45 CNY  declined" in out
+    assert [params.get("stan") for params in stub.asked("transaction.list")] == ["000731", None, None]
 
 
 def test_txn_show_of_nothing_exits_1(stub: ControlStub, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,151 @@
+"""An operator's words → the payload of a signed order, one for each terminal. Pure: the same words, the same bytes.
+
+Source: contract of the product, "Commands". The time of issue is read out of the order's own id (UUID version 7),
+so that a retry with the same id and words is the very same order; a terminal takes other content under a known id
+for a replay attack.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from agent.errors import BadRequest
+
+PAYLOAD_TYPE = "application/vnd.pos-agent.command.v1+json"
+LONGEST_LIFE = timedelta(days=30)
+EVERY_TERMINAL = "_all"
+FOR_EVERY_TERMINAL = frozenset({"ping", "rebirth", "check_device"})
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_WINDOW = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
+
+
+class Window(msgspec.Struct, frozen=True, rename={"begin": "from", "end": "to"}):
+    """The terminal's local time, ``HH:MM``; may cross midnight."""
+
+    begin: str
+    end: str
+
+
+class Target(msgspec.Struct, frozen=True, omit_defaults=True):
+    terminal: str
+    serial: str | None = None
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The decoded payload; the fields and their order are the contract's."""
+
+    command_id: str
+    name: str
+    target: Target
+    issued_at: str
+    expires_at: str
+    arguments: dict[str, object]
+    reason: str | None = None
+    window: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the operator said, for all terminals alike."""
+
+    command_id: str
+    name: str
+    arguments: dict[str, object]
+    life: timedelta
+    reason: str | None = None
+    serial: str | None = None
+    window: Window | None = None
+
+
+def order_for(wish: Wish, terminal: str) -> bytes:
+    """The payload for one terminal, JSON.
+
+    Raises:
+        BadRequest: A name, id, life or target that no terminal would take.
+    """
+    if not _NAME.fullmatch(wish.name):
+        raise BadRequest("not the name of a command", hint="for example ping, check_device")
+    if not timedelta(0) < wish.life <= LONGEST_LIFE:
+        raise BadRequest("an order lives from one second to 30 days", field="--expires")
+    if terminal == EVERY_TERMINAL and wish.name not in FOR_EVERY_TERMINAL:
+        raise BadRequest(
+            f"{wish.name} cannot be ordered of a whole site", hint=f"only {', '.join(sorted(FOR_EVERY_TERMINAL))} can"
+        )
+    issued_at = issued_at_of(wish.command_id)
+    order = Order(
+        command_id=wish.command_id,
+        name=wish.name,
+        target=Target(terminal, wish.serial),
+        issued_at=_rfc3339(issued_at),
+        expires_at=_rfc3339(issued_at + wish.life),
+        arguments=wish.arguments,
+        reason=wish.reason,
+        window=wish.window,
+    )
+    return msgspec.json.encode(order)
+
+
+def issued_at_of(command_id: str) -> datetime:
+    """The time inside a UUID version 7.
+
+    Raises:
+        BadRequest: It is no lower-case UUID of version 7.
+    """
+    try:
+        value = uuid.UUID(command_id)
+    except ValueError:
+        value = None
+    if value is None or value.version != 7 or str(value) != command_id:
+        raise BadRequest(
+            "not an id of an earlier order: a UUID of version 7 in lower case",
+            field="--command-id",
+            hint="leave it out for a new order; the id of each is printed when it is sent",
+        )
+    return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
+
+
+def identity(text: str, field: str) -> str:
+    """A site or terminal as it may stand in a Topic Name.
+
+    Raises:
+        BadRequest: Another character than letters, digits, ``-`` and ``_``, or longer than 64.
+    """
+    if not _ID.fullmatch(text):
+        raise BadRequest("a letter or digit, then letters, digits, - and _, at most 64", field=field)
+    return text
+
+
+def life(text: str) -> timedelta:
+    """``90s``, ``30m``, ``1h``, ``7d``.
+
+    Raises:
+        ValueError: Another form.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise ValueError("a time is written as 90s, 30m, 1h, 7d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def window(text: str) -> Window:
+    """``02:00-05:00``.
+
+    Raises:
+        ValueError: Another form.
+    """
+    match = _WINDOW.fullmatch(text)
+    if match is None:
+        raise ValueError("a window is written as 02:00-05:00")
+    return Window(match[1], match[2])
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
