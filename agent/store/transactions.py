@@ -1,0 +1,127 @@
+"""The transaction journal as the other rooms see it: hand a record over, look at what is there, check the chain.
+
+Append-only. How a record is judged and stored is in ``transaction_append.py``, what reading computes in
+``transaction_views.py``. Retention, backup and the collector come in by their own files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
+
+import structlog
+from msgspec import Struct
+
+from agent.contract.transaction import TransactionRecord
+from agent.runtime.clock import Clock
+from agent.store import chain, meta, transaction_views
+from agent.store.database import Database, Worth
+from agent.store.transaction_append import Appender, Stored, offer
+from agent.store.transaction_views import Page, SummaryPage, TransactionFilters, TransactionView
+
+if TYPE_CHECKING:
+    from agent.store.database import Connection
+
+__all__ = ["Page", "Stored", "SummaryPage", "TransactionFilters", "TransactionJournal", "TransactionView"]
+
+log = structlog.get_logger("store")
+
+CONFLICT: Final = "TXN-CON-001"
+UNKNOWN_BINDING: Final = "SEC-BND-001"
+CHAIN_BROKEN: Final = "TXN-JRN-001"
+_ENTRIES_PER_READ: Final = 5_000
+
+
+class Verification(Struct, frozen=True):
+    """``upto_sequence``: the last entry up to which everything is as it was stored; ``missing``: at most 100."""
+
+    intact: bool
+    upto_sequence: int
+    missing: list[int]
+
+
+class TransactionJournal:
+    """The one journal of this terminal."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        bindings: frozenset[tuple[str, str, str]],
+        alarm: Callable[[str, str], None],
+    ) -> None:
+        """``bindings``: (provider, mid, tid), present and former. ``alarm(code, detail)`` is called on the loop."""
+        self._database = database
+        self._bindings = bindings
+        self._alarm = alarm
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._append = Appender(clock, self._conflict_stored).append
+
+    def submit(self, record: TransactionRecord) -> asyncio.Future[Stored]:
+        """Enqueue a record before returning; records take effect in the order of calls.
+
+        The future has the record's place once it is durable, or raises:
+            TransactionConflict: Stored and marked; ``facts['sequence']``.
+            InvalidTransition: Not stored.
+            StoreFull, StoreUnavailable: Not stored.
+        """
+        if record.binding not in self._bindings:
+            self._alarm(
+                UNKNOWN_BINDING, "a record came with a provider, mid and tid that are no binding of this terminal"
+            )
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future = self._database.submit_item(self._append, offer(record), worth=Worth.TRANSACTION)
+        return cast("asyncio.Future[Stored]", future)
+
+    async def get(self, transaction_id: str) -> TransactionView | None:
+        """One transaction with its history and copies; None when it is not here."""
+        return await self._database.read(lambda db: transaction_views.view(db, transaction_id))
+
+    async def list(self, filters: TransactionFilters, limit: int, cursor: str | None = None) -> Page:
+        """Journal entries; ``limit`` is 1 to 1000, ``cursor`` the ``next_cursor`` of the page before.
+
+        Raises:
+            BadRequest: ``limit`` or ``cursor``.
+        """
+        return await self._database.read(lambda db: transaction_views.entries(db, filters, limit, cursor))
+
+    async def summary(self, filters: TransactionFilters, limit: int, cursor: str | None = None) -> SummaryPage:
+        """Count and sum per binding, batch, currency and type; raises as `list`."""
+        return await self._database.read(lambda db: transaction_views.summary(db, filters, limit, cursor))
+
+    async def verify(self) -> Verification:
+        """Recompute the whole chain, in several short reads, as far as the journal reached when it began."""
+        upto, last_hash = 0, chain.genesis(await self._database.read(meta.journal_id))
+        last = await self._database.read(_last_sequence)
+        while upto < last:
+            check = await self._database.read(partial(_check, after=upto, hash_=last_hash))
+            upto, last_hash = check.upto_sequence, check.hash
+            if not check.intact:
+                log.error("journal.broken", upto_sequence=upto, missing=len(check.missing))
+                self._alarm(CHAIN_BROKEN, f"the journal is not as it was stored after sequence {upto}")
+                return Verification(False, upto, list(check.missing))
+        return Verification(True, upto, [])
+
+    def _conflict_stored(self, sequence: int) -> None:
+        """Called by the writer's thread; the alarm is raised on the loop."""
+        if self._loop is not None and not self._loop.is_closed():
+            detail = f"sequence {sequence} contradicts a recorded state of the same transaction"
+            self._loop.call_soon_threadsafe(self._alarm, CONFLICT, detail)
+
+
+def _last_sequence(db: Connection) -> int:
+    return int(db.execute("SELECT max(sequence) FROM entries").fetchone()[0] or 0)
+
+
+def _check(db: Connection, after: int, hash_: bytes) -> chain.ChainCheck:
+    rows = db.execute(
+        "SELECT sequence, record, hash FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?",
+        (after, _ENTRIES_PER_READ),
+    )
+    return chain.verify(
+        (chain.Entry(sequence, record.encode(), stored) for sequence, record, stored in rows), after, hash_
+    )

@@ -1,0 +1,279 @@
+"""The one thread that writes: everything in flight goes into one commit, and each caller gets its own answer.
+
+Group commit is why a terminal with a slow flash still takes thousands of records a second. When a group fails, for any
+reason, all of it is rolled back and its jobs are done again one by one in order of `Worth`: a poisoned job harms only
+itself, and on a full disk what matters most is tried first. Jobs may be repeated, so a repeat must be harmless.
+What SQLite is, and which of its errors mean what, is known to ``database.py`` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from agent.errors import AgentError
+from agent.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from agent.store.database import Connection
+
+log = structlog.get_logger("store")
+
+STALLED_AFTER_S: Final = 20.0
+_LINGER_SHARE: Final = 0.1  # of a commit's time: what gathering costs at most
+_MAX_LINGER_S: Final = 0.002
+_CHECKPOINT_IN_PAUSE_BYTES: Final = 1024 * 1024
+_CHECKPOINT_AT_LAST_BYTES: Final = 6 * 1024 * 1024  # without any pause until then
+_PAUSE_S: Final = 0.05
+_IDLE_S: Final = 5.0
+
+
+class Worth(IntEnum):
+    """Order in which jobs are replayed when a group failed."""
+
+    TRANSACTION = 0
+    RUN = 1
+    AUDIT = 2
+    OUTBOX = 3
+
+
+class BulkJob(Protocol):
+    """Work on several items of one kind at once; returns one outcome for each, in order."""
+
+    def __call__(self, db: Connection, items: Sequence[Any], /) -> Sequence[Any]: ...
+
+
+class Task:
+    """One caller's job and the future it waits for. ``item`` is given when ``work`` takes several at once."""
+
+    __slots__ = ("error", "future", "is_bulk", "item", "result", "work", "worth")
+
+    def __init__(
+        self, work: Callable[..., Any], item: object, worth: Worth, future: asyncio.Future[Any], *, is_bulk: bool
+    ) -> None:
+        self.work = work
+        self.item = item
+        self.worth = worth
+        self.future = future
+        self.is_bulk = is_bulk
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+@dataclass(slots=True)
+class WriterCounters:
+    """What the writer did since start. Written by its thread alone."""
+
+    commits: int = 0
+    jobs: int = 0
+    largest_group: int = 0
+    failed_groups: int = 0
+    last_commit_s: float = 0.0
+    checkpoints: int = 0
+
+
+class Handle(Protocol):
+    """What the writer needs done to its connection; ``database.py`` does it."""
+
+    def begin(self) -> Connection:
+        """The writing connection, in a new transaction; opened again when a failure closed it."""
+        ...
+
+    def commit(self) -> None: ...
+    def abandon(self) -> None:
+        """Roll back whatever is open; never raises."""
+        ...
+
+    def translate(self, error: Exception) -> Exception:
+        """The error for the caller: full, unavailable, or the job's own."""
+        ...
+
+    @property
+    def pending_bytes(self) -> float:
+        """About how much of the WAL is not in the file yet."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Copy the WAL into the file, as far as readers allow. Never raises."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Attempt:
+    """Something done for others on a thread: its error belongs to whoever waits for it, so it is kept, not raised."""
+
+    def __init__(self, undo: Callable[[], None]) -> None:
+        self._undo = undo
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        if isinstance(error, Exception):
+            self.error = error
+            self._undo()
+            return True
+        return False
+
+
+@dataclass(slots=True)
+class GroupWriter:
+    """Takes tasks from any thread in order; `run` is the thread's whole life."""
+
+    handle: Handle
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    max_group: int
+    counters: WriterCounters = field(default_factory=WriterCounters)
+    _queue: deque[Task] = field(default_factory=deque)
+    _wake: threading.Condition = field(default_factory=threading.Condition)
+    _asleep: bool = False
+    _closing: bool = False
+    _busy_since: float | None = None
+    _commit_s: float = 0.0
+    _company: int = 0
+
+    def put(self, task: Task) -> None:
+        """Enqueue at once: the order of calls is the order of effect."""
+        self._queue.append(task)
+        if self._asleep:
+            with self._wake:
+                self._wake.notify()
+
+    def close(self) -> None:
+        """Let the thread finish what is queued, and end."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+
+    @property
+    def stalled(self) -> bool:
+        """True when one batch has been under way for longer than 20 s."""
+        since = self._busy_since
+        return since is not None and self.clock.monotonic() - since > STALLED_AFTER_S
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    def run(self) -> None:
+        """Commit groups until closed and empty."""
+        try:
+            while self._await_work():
+                self._gather()
+                group = [self._queue.popleft() for _ in range(min(len(self._queue), self.max_group))]
+                self._busy_since = self.clock.monotonic()
+                self._do(group)
+                self._deliver(group)
+                self._company = len(group)
+                if self.handle.pending_bytes > _CHECKPOINT_AT_LAST_BYTES:
+                    self._checkpoint()
+                self._busy_since = None
+        finally:
+            self.handle.close()
+
+    def _await_work(self) -> bool:
+        """Wait for a task; a pause is used for a checkpoint. False: closed and nothing left."""
+        if self._queue:
+            return True
+        long_wal = self.handle.pending_bytes > _CHECKPOINT_IN_PAUSE_BYTES
+        timeout = None if not self.handle.pending_bytes else _PAUSE_S if long_wal else _IDLE_S
+        with self._wake:
+            self._asleep = True
+            try:
+                while not self._queue:
+                    if self._closing:
+                        return False
+                    if not self._wake.wait(timeout) and not self._queue:
+                        self._checkpoint()
+                        timeout = None  # an idle store costs no wake-up
+            finally:
+                self._asleep = False
+        return True
+
+    def _checkpoint(self) -> None:
+        self.handle.checkpoint()
+        self.counters.checkpoints += 1
+
+    def _gather(self) -> None:
+        """Give callers of the last group a tenth of a commit's time to come again, so that batches do not split."""
+        if 1 < self._company > len(self._queue) < self.max_group and not self._closing:
+            time.sleep(min(self._commit_s * _LINGER_SHARE, _MAX_LINGER_S))
+
+    def _do(self, group: list[Task]) -> None:
+        started = self.clock.monotonic()
+        with Attempt(self.handle.abandon) as attempt:
+            db = self.handle.begin()
+            _perform(db, group)
+            self.handle.commit()
+        if attempt.error is None:
+            self.counters.commits += 1
+        else:
+            self.counters.failed_groups += 1
+            log.warning("store.group_failed", jobs=len(group), error=type(attempt.error).__name__)
+            for task in sorted(group, key=lambda task: task.worth):
+                self._do_alone(task)
+        self.counters.jobs += len(group)
+        self.counters.largest_group = max(self.counters.largest_group, len(group))
+        took_s = self.clock.monotonic() - started
+        self.counters.last_commit_s = took_s
+        self._commit_s += (took_s - self._commit_s) / 8
+
+    def _do_alone(self, task: Task) -> None:
+        """The replay of one job. One that reached the disk by a COMMIT that reported failure finds itself by its id."""
+        task.result = None
+        with Attempt(self.handle.abandon) as attempt:
+            db = self.handle.begin()
+            _perform(db, [task])
+            self.handle.commit()
+        if attempt.error is None:
+            self.counters.commits += 1
+        else:
+            task.error = self.handle.translate(attempt.error)
+
+    def _deliver(self, group: list[Task]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(_resolve, group)
+        except RuntimeError:  # the loop is closed: nobody waits any more, and what was committed stays
+            log.info("store.nobody_waits", jobs=len(group))
+
+
+def _perform(db: Connection, group: list[Task]) -> None:
+    """Do every task in order; neighbours of one bulk kind in one call."""
+    index, count = 0, len(group)
+    while index < count:
+        task = group[index]
+        if not task.is_bulk:
+            task.result = task.work(db)
+            index += 1
+            continue
+        end = index + 1
+        while end < count and group[end].work == task.work:
+            end += 1
+        run = group[index:end]
+        for done, result in zip(run, task.work(db, [each.item for each in run]), strict=True):
+            done.result = result
+        index = end
+
+
+def _resolve(group: list[Task]) -> None:
+    for task in group:
+        if task.future.done():  # the caller was cancelled; its record is stored all the same
+            continue
+        error = task.error or (task.result if isinstance(task.result, AgentError) else None)
+        if (
+            error is not None
+        ):  # a job returns a refusal, so that it spoils nobody else's group; its caller sees it raised
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(task.result)
