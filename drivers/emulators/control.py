@@ -66,7 +66,9 @@ class EmulatorControl:
                     line = lines.readline()
         except OSError as err:
             raise ControlError(f"no emulator at {self._path}: {err.strerror or 'no answer'}") from err
-        answer = json.loads(line or b'{"ok": false, "error": "it hung up"}')
+        if not line.endswith(b"\n"):
+            raise ControlError(f"the emulator at {self._path} hung up")
+        answer = json.loads(line)
         if not answer["ok"]:
             raise ControlError(answer["error"])
         return EmulatorView(answer["port"], answer["state"], answer["counters"], answer["last_slip"])

@@ -21,6 +21,7 @@ from drivers.transports.stream import Stream
 
 FLOW_CONTROLS = frozenset({"none", "xonxoff", "rtscts"})
 _READ_BYTES = 4096
+_CLOSING_GRACE_S = 1.0
 _DRAIN_LIMIT_BYTES = 65_536
 _GONE = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOENT, errno.EBADF, errno.EPIPE, errno.ECONNRESET})
 _CC = 6  # index of the control characters in what tcgetattr gives
@@ -147,11 +148,13 @@ class SerialPort:
         self._baud_rate = baud_rate
         self._flow_control = flow_control
         self._opening: asyncio.Future[int] | None = None
+        self._opening_unwanted = False
         self._closing: asyncio.Future[None] | None = None
 
     async def open(self) -> Stream:
         """Open and configure. A call that is cancelled leaves the attempt to the next call, which takes it over."""
-        await self.closed_descriptor()
+        self._opening_unwanted = False
+        await self._descriptor_closed()
         if self._opening is None:
             self._opening = in_daemon_thread(self._open_blocking, f"open {self._path}")
         opening = self._opening
@@ -164,15 +167,16 @@ class SerialPort:
         return SerialStream(self._device, self._path, descriptor, self._release)
 
     async def closed(self) -> None:
-        """Wait for whatever still happens in threads, and close what an abandoned `open` brings."""
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.add_done_callback(self._release_opened)
-            await asyncio.wait([opening])
+        """Wait a little for what still happens in threads. An open that hangs is closed when it ends, if ever."""
+        if self._opening is not None:
+            self._opening_unwanted = True
+            self._opening.add_done_callback(self._release_unwanted)
+            await asyncio.wait([self._opening], timeout=_CLOSING_GRACE_S)
             await asyncio.sleep(0)  # let the callback run
-        await self.closed_descriptor()
+        if self._closing is not None:
+            await asyncio.wait([self._closing], timeout=_CLOSING_GRACE_S)
 
-    async def closed_descriptor(self) -> None:
+    async def _descriptor_closed(self) -> None:
         """Wait until the descriptor of the stream before is closed: till then its lock on the port is ours."""
         if self._closing is not None:
             await asyncio.shield(self._closing)
@@ -207,9 +211,11 @@ class SerialPort:
     def _release(self, descriptor: int) -> None:
         self._closing = in_daemon_thread(lambda: _close_blocking(descriptor), f"close {self._path}")
 
-    def _release_opened(self, opening: asyncio.Future[int]) -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            self._release(opening.result())
+    def _release_unwanted(self, opening: asyncio.Future[int]) -> None:
+        if self._opening is opening and self._opening_unwanted:
+            self._opening = None
+            if not opening.cancelled() and opening.exception() is None:
+                self._release(opening.result())
 
     def _open_error(self, err: Exception) -> DriverError:
         number = _errno_of(err)

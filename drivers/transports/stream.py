@@ -44,5 +44,5 @@ class Port(Protocol):
         ...
 
     async def closed(self) -> None:
-        """Return once nothing of an earlier `open` or `close` is under way in the background."""
+        """Return once nothing of an earlier `open` or `close` is under way in the background, or after a short wait."""
         ...

@@ -110,8 +110,7 @@ async def test_a_lone_bit_of_a_pair_is_a_protocol_violation() -> None:
 
 
 async def test_a_device_that_babbles_without_end_is_a_protocol_violation() -> None:
-    async with played_printer(lambda _query: b"\x12" * 3000) as (port, printer):
-        port.send(b"\x12" * 2000)
+    async with played_printer(lambda _query: b"") as (port, printer):
 
         def babble() -> None:
             port.send(b"\x12" * 100)
@@ -120,7 +119,7 @@ async def test_a_device_that_babbles_without_end_is_a_protocol_violation() -> No
         babbling: list[asyncio.TimerHandle] = []
         babble()
         try:
-            with pytest.raises(ProtocolViolation):
+            with pytest.raises(ProtocolViolation, match="without end"):
                 await printer.read_status(LONG_S)
         finally:
             babbling[-1].cancel()

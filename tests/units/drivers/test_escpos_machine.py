@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.emulators.escpos_commands import command_length
@@ -25,6 +25,7 @@ def test_a_query_inside_image_data_is_answered_and_the_image_stays_whole() -> No
     assert machine.last_slip == ["[image]", "after"]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_queries_are_found_however_the_line_cuts_the_bytes(data: st.DataObject) -> None:
     stream = b"text\n\x10" + b"".join(escpos_wire.STATUS_QUERIES) + b"\x10\x10\x04\x01more\n"
@@ -37,6 +38,7 @@ def test_queries_are_found_however_the_line_cuts_the_bytes(data: st.DataObject) 
     assert machine.counters["lines"] == 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=5))
 def test_hostile_bytes_never_stop_it_from_answering(chunks: list[bytes]) -> None:
     machine = EscposMachine()

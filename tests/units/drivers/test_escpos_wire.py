@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.contract import Paper, PowerState, PrinterStatus
@@ -54,11 +54,13 @@ def test_the_table_names_every_field_of_the_status() -> None:
     assert set(FIELDS) == {field.name for field in dataclasses.fields(PrinterStatus)}
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(FIELDS)))
 def test_every_combination_of_bits_comes_out_under_its_names(true_fields: set[str]) -> None:
     assert true_fields_of(parse(answers_of(true_fields))) == true_fields
 
 
+@settings(deadline=None)
 @given(st.builds(Conditions, **{field.name: st.booleans() for field in dataclasses.fields(Conditions)}))
 def test_what_the_emulator_has_is_what_the_driver_reads(conditions: Conditions) -> None:
     machine = EscposMachine()
@@ -131,6 +133,7 @@ def test_a_lone_bit_of_a_pair_is_a_protocol_violation(roll: int) -> None:
         parse(b"\x12\x12\x12" + bytes((roll,)))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=8))
 def test_hostile_bytes_give_a_status_of_the_right_form_or_a_protocol_violation(data: bytes) -> None:
     genuine = len(data) == 4 and all(byte & 0x93 == 0x12 for byte in data)
@@ -147,6 +150,7 @@ def test_these_bytes_are_never_an_answer(byte: int) -> None:
     assert not escpos_wire.is_status_answer(byte)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0x12, 0x16, 0x1A, 0x72, 0xFF, 0x00]), max_size=6), st.data())
 def test_flow_control_and_automatic_status_are_taken_out_wherever_they_stand(
     wanted: list[int], data: st.DataObject
@@ -179,6 +183,7 @@ def test_anything_else_confirms_nothing(answer: int) -> None:
         escpos_wire.parse_processed(answer, "printer-0")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.booleans(), st.booleans())
 def test_a_test_slip_holds_no_real_time_command_whatever_its_title(title: str, chinese: bool, cut: bool) -> None:
     slip = escpos_wire.compose_test_slip(title, chinese=chinese, cut=cut)

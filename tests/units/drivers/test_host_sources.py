@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.contract import CpuReading, HostSource, MemoryReading
@@ -196,6 +196,7 @@ def test_memory_numbers_that_cannot_be_are_refused(content: str) -> None:
         parse_meminfo(content.encode(), "meminfo")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_hostile_bytes_give_a_reading_or_the_typed_error_and_nothing_else(content: bytes) -> None:
     for parse in (parse_meminfo, parse_stat, parse_loadavg, parse_pressure):

@@ -17,6 +17,7 @@ from drivers.transports.serial_port import SerialPort
 from tests.kit.printer_port import BarePort, open_descriptors, printer_at
 
 SHORT_S = 0.2
+LONG_S = 20.0
 
 
 @pytest.fixture
@@ -150,7 +151,10 @@ async def test_two_hundred_streams_leave_no_descriptor_and_no_thread(bare_port: 
         stream.close()
     await port.closed()
     assert open_descriptors() == descriptors
-    assert not [thread for thread in threading.enumerate() if str(bare_port.path) in thread.name and thread.is_alive()]
+    for thread in threading.enumerate():
+        if str(bare_port.path) in thread.name:  # it may still be on its last step
+            thread.join(LONG_S)
+            assert not thread.is_alive()
 
 
 class HangingPort(SerialPort):
@@ -193,3 +197,41 @@ async def test_closing_while_an_open_hangs_leaves_nothing_once_it_ends(bare_port
     hanging.let_go.set()
     await closing
     assert open_descriptors() == before
+
+
+async def test_closing_does_not_wait_for_ever_for_an_open_that_hangs_and_the_late_port_is_given_back(
+    bare_port: BarePort,
+) -> None:
+    before = open_descriptors()
+    printer = printer_at(bare_port.path)
+    hanging = HangingPort(bare_port.path)
+    printer._port = hanging
+    with pytest.raises(DeviceOffline):
+        await printer.read_status(SHORT_S)
+    async with asyncio.timeout(LONG_S):
+        await printer.close()
+    hanging.let_go.set()
+    async with asyncio.timeout(LONG_S):
+        while hanging._opening is not None:
+            await asyncio.sleep(0.001)
+    await hanging.closed()
+    assert open_descriptors() == before
+    other = serial_port(bare_port.path)
+    (await other.open()).close()  # nobody holds its lock
+    await other.closed()
+
+
+def test_an_open_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    program = (
+        "import asyncio, threading\n"
+        "from drivers.transports.background import in_daemon_thread\n"
+        "async def main():\n"
+        "    try:\n"
+        "        async with asyncio.timeout(0.05):\n"
+        "            await in_daemon_thread(threading.Event().wait, 'hangs')\n"
+        "    except TimeoutError:\n"
+        "        print('timed out')\n"
+        "asyncio.run(main())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONG_S)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "timed out", "")
