@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from agent.contract.faults import CATALOGUE
+
 
 def advice(code: str) -> tuple[str, str] | None:
     """Title and what to do; None for a code that this release does not know."""
-    return None
+    kind = CATALOGUE.get(code)
+    return (kind.text, kind.what_to_do) if kind else None

@@ -131,14 +131,10 @@ def _value(name: str, value: object, entry: Entry, style: Style) -> str:
 
 
 def _is_conflict(entry: Entry) -> bool:
-    return bool(entry.mark and any("conflict" in name for name in entry.mark))
+    return bool(entry.mark and entry.mark.get("conflict_with") is not None)
 
 
 def _mark(entry: Entry) -> str:
-    if not entry.mark:
-        return ""
-    shown = []
-    for name, value in entry.mark.items():
-        words = plain(name.replace("_", " "))
-        shown.append(words if value is True else f"{words} {plain(str(value))}")
-    return ", ".join(shown)
+    """In words: ``conflict_with`` is the entry it contradicts, ``duplicate_of`` whose natural key it has."""
+    marks = entry.mark or {}
+    return ", ".join(f"{plain(name.replace('_', ' '))} {plain(str(value))}" for name, value in marks.items())

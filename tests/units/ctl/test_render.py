@@ -101,7 +101,7 @@ def test_the_most_severe_fault_comes_first() -> None:
 
 
 def test_entries_are_listed_with_amount_and_mark() -> None:
-    entries = made([entry(411, "sent"), entry(412, "approved", {"conflict": True})], list[answers.Entry])
+    entries = made([entry(411, "sent"), entry(412, "approved", {"conflict_with": 2})], list[answers.Entry])
     lines = entry_table(entries, SHANGHAI)
     assert max(columns(line) for line in lines) <= 80
     assert lines[1].split()[:7] == ["411", "11-21", "10:00:00", "sale", "sent", "123.45", "CNY"]
@@ -115,7 +115,7 @@ def test_a_transaction_is_shown_as_it_is_now_with_its_history() -> None:
         [
             entry(1, "created"),
             entry(2, "approved", tip_minor=100, rrn="123456789012", dcc={"amount_minor": 500, "currency": "392"}),
-            entry(3, "approved", {"conflict": True}, amount_minor=99),
+            entry(3, "approved", {"conflict_with": 2}, amount_minor=99),
         ],
         list[answers.Entry],
     )
@@ -126,7 +126,7 @@ def test_a_transaction_is_shown_as_it_is_now_with_its_history() -> None:
     assert "tip_minor     1.00 CNY" in text
     assert "dcc           500 JPY" in text
     assert "0.99 CNY" in text
-    assert lines[-1] == "  3 is marked: conflict"
+    assert lines[-1] == "  3 is marked: conflict with 2"
 
 
 def test_a_table_of_totals_has_counts_and_sums() -> None:
