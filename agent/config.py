@@ -31,29 +31,25 @@ Seconds = Annotated[float, Meta(gt=0, le=86400)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
 
 
-class Section(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every table."""
-
-
-class Terminal(Section):
+class Terminal(Struct, frozen=True, forbid_unknown_fields=True):
     site: Id
     terminal: Id
     serial: Id
     model: Id | None = None
 
 
-class Binding(Section):
+class Binding(Struct, frozen=True, forbid_unknown_fields=True):
     provider: Word
     mid: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,15}$")]
     tid: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,8}$")]
 
 
-class Application(Section):
+class Application(Struct, frozen=True, forbid_unknown_fields=True):
     name: Id
     unit: Annotated[str, Meta(pattern=r"^[A-Za-z0-9@:._\\-]{1,200}\.service$")]
 
 
-class Paths(Section):
+class Paths(Struct, frozen=True, forbid_unknown_fields=True):
     state: AbsolutePath = str(DEFAULT_STATE)
     run: AbsolutePath = "/run/pos-agent"
     sysfs: AbsolutePath = "/sys"
@@ -61,7 +57,7 @@ class Paths(Section):
     dev: AbsolutePath = "/dev"
 
 
-class Uplink(Section):
+class Uplink(Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(min_length=1, max_length=253)]
     port: Annotated[int, Meta(ge=1, le=65535)] = 8883
     protocol: Literal["5", "3.1.1"] = "5"
@@ -76,30 +72,30 @@ class Uplink(Section):
     metrics_interval_s: Seconds = 60.0
 
 
-class Trust(Section):
+class Trust(Struct, frozen=True, forbid_unknown_fields=True):
     policy: AbsolutePath = "/etc/pos-agent/trust/policy.json"
     tuf_root: AbsolutePath = "/etc/pos-agent/trust/root.json"
 
 
-class ClockTrust(Section):
+class ClockTrust(Struct, frozen=True, forbid_unknown_fields=True):
     trust: Literal["kernel", "assume"] = "kernel"
 
 
-class Device(Section):
+class Device(Struct, frozen=True, forbid_unknown_fields=True):
     driver: Id | None = None
     port: AbsolutePath | None = None
 
 
-class Health(Section):
+class Health(Struct, frozen=True, forbid_unknown_fields=True):
     interval_s: Seconds = 10.0
     read_deadline_s: Seconds = 2.0
 
 
-class Log(Section):
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Settings(Section):
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration, as written."""
 
     mode: Literal["production", "development"]

@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +102,7 @@ class BrokerWitness:
             found[topic] = json.loads(payload)
         return found
 
-    def wait_retained(self, topic: str, wanted: dict[str, object], timeout_s: float = 30.0) -> dict[str, object]:
+    def wait_retained(self, topic: str, wanted: Mapping[str, object], timeout_s: float = 30.0) -> dict[str, object]:
         """Return the retained message of ``topic`` once it holds every item of ``wanted``.
 
         Raises:

@@ -45,7 +45,7 @@ def _trace() -> None:
         future.add_done_callback(lambda _done: _reach(f"committed {name}"))
         return future
 
-    Database.submit = traced  # type: ignore[method-assign,assignment]
+    Database.submit = traced  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
