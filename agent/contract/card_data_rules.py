@@ -47,7 +47,7 @@ _MASKED: Final = re.compile(f"[0-9{_MASKS}](?:[ .\\-]?[0-9{_MASKS}])+")
 _MASK_RUN: Final = re.compile(r"[*•·●○∗■█]+|#{2,}|[xX]{2,}")  # a single # or x is a number sign or a times sign
 _SIX_AND_FOUR: Final = re.compile(f"[0-9]{{6}}[{_MASKS}]{{1,9}}[0-9]{{4}}")
 _SIX_AND_FOUR_ALONE: Final = re.compile(f"(?<![0-9{_MASKS}])[0-9]{{6}}[{_MASKS}]{{3,9}}[0-9]{{4}}(?![0-9{_MASKS}])")
-_LAST_FOUR_ONLY: Final = re.compile(f"[{_MASKS}]{{4,}}[0-9]{{4}}")
+_LAST_FOUR_ONLY: Final = re.compile(f"[{_MASKS}]{{4}}[0-9]{{4}}")
 _SEPARATORS_OUT: Final = str.maketrans("", "", " .-")
 
 
@@ -63,19 +63,10 @@ def rule_of_text(text: str, highest: int) -> str | None:
         return "R1"
     if TRACK.search(text):
         return "R2"
-    without_uuids: str | None = None
-    found = 9
-    for run in DIGIT_RUN.finditer(text):
-        rule = _rule_of_digits(run.group())
-        if rule > highest or rule >= found:
-            continue
-        if rule >= 5:  # a UUID's digits look long and random; a card number in its shape is still found above
-            if without_uuids is None:
-                without_uuids = _UUID.sub(_uuid_with_letters_out, text)
-            rule = min((_rule_of_digits(other.group()) for other in DIGIT_RUN.finditer(without_uuids)), default=9)
-        found = min(found, rule)
-        if found == 3:
-            break
+    found = _lowest_of_runs(text)
+    if 5 <= found <= highest:  # a UUID's digits look long and random; a card number in its shape was found above
+        without = _UUID.sub(_uuid_with_letters_out, text)
+        found = found if without == text else _lowest_of_runs(without)
     if found <= min(highest, 6):
         return f"R{found}"
     return "R7" if highest >= 7 and _badly_masked(text) else None
@@ -95,6 +86,15 @@ def rule_of_whole_number(text: str) -> str | None:
     return None
 
 
+def _lowest_of_runs(text: str) -> int:
+    lowest = 9
+    for run in DIGIT_RUN.finditer(text):
+        lowest = min(lowest, _rule_of_digits(run.group()))
+        if lowest == 3:
+            break
+    return lowest
+
+
 def luhn(digits: str) -> bool:
     """True when the last digit is the Luhn check digit of the others."""
     doubled = "0246813579"
@@ -112,24 +112,24 @@ def _rule_of_digits(run: str) -> int:
             return found
         return min(found, _rule_of_number(digits, _Luhn(digits), 0, len(digits), unbranded=True))
     sums = _Luhn(digits)
-    for start, length in _windows(groups):
-        alone = length == len(digits) or length in (len(group) for group in groups)
+    for start, length, groups_taken in _windows(groups):
+        alone = groups_taken in (1, len(groups))
         found = min(found, _rule_of_number(digits, sums, start, length, unbranded=alone))
         if found == 3:
             break
     return found
 
 
-def _windows(groups: list[str]) -> Iterator[tuple[int, int]]:
-    """(start, length) of every row of neighbouring groups that is 13 to 19 digits long."""
+def _windows(groups: list[str]) -> Iterator[tuple[int, int, int]]:
+    """(start, length, how many groups) of every row of neighbouring groups that is 13 to 19 digits long."""
     ends = list(accumulate(map(len, groups)))
     start = 0
     for first, group in enumerate(groups):
-        for end in ends[first : first + 19]:
+        for count, end in enumerate(ends[first : first + 19], 1):
             if end - start > 19:
                 break
             if end - start >= 13:
-                yield start, end - start
+                yield start, end - start, count
         start += len(group)
 
 
