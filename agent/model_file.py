@@ -1,0 +1,109 @@
+"""Model files: what is built into a terminal, as TOML below ``models/`` beside the configuration. Strict.
+
+A model file describes a kind of terminal, the configuration one terminal: driver, speed and sensors are here, the port
+is there. Every problem is reported at once, with file and key. Read by ``config.py`` for ``boot.py``; rooms get values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from agent.contract.health import Threshold, Thresholds
+from agent.errors import ConfigInvalid
+from agent.strict_toml import Reader, Unreadable, read_table
+
+SCHEMA = 1
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Option = str | int | bool
+
+RESERVED_NAMES = frozenset({"memory", "cpu", "filesystem", "host", "store", "agent"})
+"""Names of the board's parts and of groups of readings: no device may have one."""
+
+
+class ModelDevice(Struct, frozen=True, forbid_unknown_fields=True):
+    """One device that is built in or belongs to it."""
+
+    category: Annotated[Literal["pos_printer"], Meta(description="UnifiedPOS category")]
+    driver: Annotated[Id, Meta(description="key of drivers/catalog.py")]
+    baud_rate: Annotated[int, Meta(ge=300, le=4_000_000, description="bits a second; 8N1")] = 115_200
+    sensors: Annotated[
+        tuple[Literal["near_end", "paper_end", "cover"], ...],
+        Meta(description="sensors it really has; one that is not listed never reads as good"),
+    ] = ()
+    answers: Annotated[
+        bool, Meta(description="known to answer status queries: then silence means offline, else it means nothing")
+    ] = True
+    required: Annotated[
+        bool, Meta(description="the terminal does not sell while this device is out of work or unknown")
+    ] = False
+    options: Annotated[dict[str, Option], Meta(description="settings of the driver itself")] = {}
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model file, schema 1."""
+
+    schema: Annotated[Literal[1], Meta(description="version of this form")]
+    title: Annotated[str, Meta(min_length=1, max_length=100, description="for people")]
+    devices: dict[Id, ModelDevice] = {}  # id in configuration, topics and orders → device
+    thresholds: Thresholds = Thresholds()  # each table that is given replaces the default whole
+
+
+def read_model(path: Path) -> tuple[Model, bytes]:
+    """Read and check a model file; also its text, for the digest and the last good copy.
+
+    Raises:
+        ConfigInvalid: With every problem.
+    """
+    if not path.is_file():
+        raise ConfigInvalid([f"{path}: is no file; terminal.model names it, shipped ones are in config/models"])
+    reader = Reader(path)
+    try:
+        text, table = path.read_bytes(), read_table(path)
+    except (Unreadable, OSError) as err:
+        raise ConfigInvalid([str(err)]) from err
+    model = reader.struct(Model, table)
+    _check_names(table, reader)
+    _check_thresholds(table, reader)
+    if model is None or reader.problems:
+        raise ConfigInvalid(reader.problems)
+    return model, text
+
+
+def model_schema() -> dict[str, Any]:
+    """JSON Schema of a model file, for editors and integrators."""
+    schema = msgspec.json.schema(Model)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "pos-agent model file", **schema}
+
+
+def _check_names(table: dict[str, Any], reader: Reader) -> None:
+    devices = table.get("devices")
+    for name in sorted(RESERVED_NAMES & (devices.keys() if isinstance(devices, dict) else set())):
+        reader.problem(f"devices.{name}", "the name is taken by a part of the board; choose another, e.g. printer-0")
+
+
+def _check_thresholds(table: dict[str, Any], reader: Reader) -> None:
+    """The order of the two steps, and room for the margin: what single keys cannot show."""
+    thresholds = table.get("thresholds")
+    for name, values in thresholds.items() if isinstance(thresholds, dict) else ():
+        try:
+            limit = msgspec.convert(values, Threshold)
+        except msgspec.ValidationError:
+            continue  # already listed
+        first, second = limit.degraded_pct, limit.failed_pct
+        if name.endswith("_available"):
+            if not second < first:
+                reader.problem(f"thresholds.{name}.failed_pct", "must be below degraded_pct: lower is worse")
+            if first + limit.margin_pct > 100:
+                reader.problem(
+                    f"thresholds.{name}.margin_pct", "leaves no way back: degraded_pct + margin_pct is > 100"
+                )
+        else:
+            if not first < second:
+                reader.problem(f"thresholds.{name}.failed_pct", "must be above degraded_pct: higher is worse")
+            if first - limit.margin_pct < 0:
+                reader.problem(f"thresholds.{name}.margin_pct", "leaves no way back: degraded_pct - margin_pct is < 0")
