@@ -58,7 +58,7 @@ def journal_id(database: Path) -> str:
 def command_states(database: Path) -> dict[str, str]:
     """command_id → state, as journalled."""
     with _opened(database) as connection:
-        return dict(connection.execute("SELECT command_id, state FROM commands").fetchall())
+        return dict(connection.execute("SELECT command_id, phase FROM commands").fetchall())
 
 
 def check_chain(database: Path) -> int:

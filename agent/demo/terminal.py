@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import agent
-from agent.demo.keys import make_development_trust
+from agent.demo.keys import PERSON, make_development_trust
 from agent.demo.parts import AgentPart, BrokerPart, DemoFailed, PrinterPart
 from agent.demo.shop import Shop
 
@@ -79,7 +79,7 @@ class DemoTerminal:
         self.payment_socket = folder / "run" / "payment.sock"
         self.control_socket = folder / "run" / "control.sock"
         self.database = folder / "state" / "agent.db"
-        self.key_file = folder / "keys" / "development.json"
+        self.key_file = folder / "keys" / f"{PERSON}.key.json"
         self.policy_file = folder / "trust" / "policy.json"
         self.shop = Shop(self.payment_socket, PROVIDER, MID, TID)
 
@@ -107,7 +107,7 @@ class DemoTerminal:
                 printer=self.printer.port,
             )
         )
-        make_development_trust(self.key_file, self.policy_file)
+        make_development_trust(self.key_file.parent, self.policy_file)
 
     def start(self) -> None:
         """Everything, each part awaited before the next."""

@@ -1,4 +1,4 @@
-"""``pos-agent demo``: a whole terminal on this machine, to look at, or with ``--script`` a proof that ends by itself."""
+"""``pos-agent demo``: a whole terminal on this machine to look at, or with ``--script`` a proof that ends by itself."""
 
 from __future__ import annotations
 

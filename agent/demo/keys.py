@@ -1,0 +1,33 @@
+"""The demo's own key and policy, made with the operator's tools as anybody would make theirs.
+
+Its organisation is ``development``: the agent takes such a key only when the demo started it, ``pos-agent run`` never.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from agent.demo.parts import DemoFailed
+
+PERSON, ORGANISATION = "demo-operator", "development"
+
+
+def make_development_trust(key_folder: Path, policy_file: Path) -> None:
+    """Make ``demo-operator.key.json`` below ``key_folder``, and a policy that it signs.
+
+    Raises:
+        DemoFailed: The tool refused, in its own words.
+    """
+    policy_file.parent.mkdir(parents=True, exist_ok=True)
+    who = ["--person", PERSON, "--organisation", ORGANISATION, "--roles", "root,support,operator,security"]
+    _fleet_keys("new", "--out", str(key_folder), *who)
+    _fleet_keys("policy", "--out", str(policy_file), "--keys", str(key_folder / f"{PERSON}.key.json"))
+
+
+def _fleet_keys(*arguments: str) -> None:
+    command = [sys.executable, "-m", "agent.ctl", "fleet", "keys", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise DemoFailed(f"{' '.join(command[2:])}: {done.stderr.strip() or done.stdout.strip()}")
