@@ -12,29 +12,18 @@ import binascii
 import os
 import stat
 from pathlib import Path
-from typing import Annotated
+from typing import get_args
 
 import msgspec
-from msgspec import Meta, Struct
 
+from agent.contract.policy import PolicyKey, Role
 from agent.errors import BadRequest, Refused
 
-ROLES = ("root", "support", "operator", "security", "collector")
+ROLES: tuple[str, ...] = get_args(Role)
 _MAX_BYTES = 64 * 1024
-Label = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-class PublicKey(Struct, frozen=True, forbid_unknown_fields=True):
-    """An entry of ``keys`` in a policy."""
-
-    keyid: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-    public_key: str
-    person: Label
-    organisation: Label
-    roles: list[str]
-
-
-class KeyFile(PublicKey, frozen=True, forbid_unknown_fields=True):
+class KeyFile(PolicyKey, frozen=True, forbid_unknown_fields=True):
     """A private key file. ``private_key`` is the seed as standard base64; it is never shown."""
 
     private_key: str
@@ -42,8 +31,8 @@ class KeyFile(PublicKey, frozen=True, forbid_unknown_fields=True):
     def seed(self) -> bytes:
         return base64.b64decode(self.private_key, validate=True)
 
-    def public(self) -> PublicKey:
-        return PublicKey(self.keyid, self.public_key, self.person, self.organisation, list(self.roles))
+    def public(self) -> PolicyKey:
+        return PolicyKey(self.keyid, self.public_key, self.person, self.organisation, self.roles)
 
     def __repr__(self) -> str:
         return f"KeyFile({self.keyid[:16]}…)"
@@ -86,14 +75,14 @@ def is_private(path: Path) -> bool:
     return True
 
 
-def read_public(path: Path) -> PublicKey:
+def read_public(path: Path) -> PolicyKey:
     """A public key, from either kind of file.
 
     Raises:
         BadRequest: No such file, or no key file.
     """
     content, _mode = _read(path)
-    for shape in (PublicKey, KeyFile):
+    for shape in (PolicyKey, KeyFile):
         try:
             key = msgspec.json.decode(content, type=shape)
         except msgspec.DecodeError:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import msgspec
 
 from agent.contract import topics
+from agent.contract.command import State
 from agent.fleet.screen import BAD, DIM, GOOD, WARN
 
-FINAL = frozenset({"succeeded", "failed", "rolled_back", "rejected", "expired", "cancelled"})
+FINAL = frozenset(state.value for state in State if state.is_final)
 _STATE_TONES = {"ok": GOOD, "succeeded": GOOD, "degraded": WARN, "unknown": WARN, "waiting": WARN, "cancelled": WARN}
 _BAD_STATES = frozenset({"failed", "rolled_back", "rejected", "expired"})
 

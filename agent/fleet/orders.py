@@ -14,37 +14,26 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from agent.contract import topics
+from agent.contract.command import CommandRequest, Window
 from agent.errors import BadRequest
+from agent.runtime.clock import rfc3339
 
-PAYLOAD_TYPE = "application/vnd.pos-agent.command.v1+json"
 LONGEST_LIFE = timedelta(days=30)
-EVERY_TERMINAL = "_all"
+EVERY_TERMINAL = topics.EVERY_TERMINAL
 FOR_EVERY_TERMINAL = frozenset({"ping", "rebirth", "check_device"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _WINDOW = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
 
 
-class Window(msgspec.Struct, frozen=True, rename={"begin": "from", "end": "to"}):
-    """The terminal's local time, ``HH:MM``; may cross midnight."""
-
-    begin: str
-    end: str
-
-
-class Target(msgspec.Struct, frozen=True, omit_defaults=True):
-    terminal: str
-    serial: str | None = None
-
-
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The decoded payload; the fields and their order are the contract's."""
+    """The payload as it is written: what was not said is left out."""
 
     command_id: str
     name: str
-    target: Target
+    target: dict[str, str]
     issued_at: str
     expires_at: str
     arguments: dict[str, object]
@@ -71,8 +60,6 @@ def order_for(wish: Wish, terminal: str) -> bytes:
     Raises:
         BadRequest: A name, id, life or target that no terminal would take.
     """
-    if not _NAME.fullmatch(wish.name):
-        raise BadRequest("not the name of a command", hint="for example ping, check_device")
     if not timedelta(0) < wish.life <= LONGEST_LIFE:
         raise BadRequest("an order lives from one second to 30 days", field="--expires")
     if terminal == EVERY_TERMINAL and wish.name not in FOR_EVERY_TERMINAL:
@@ -80,17 +67,23 @@ def order_for(wish: Wish, terminal: str) -> bytes:
             f"{wish.name} cannot be ordered of a whole site", hint=f"only {', '.join(sorted(FOR_EVERY_TERMINAL))} can"
         )
     issued_at = issued_at_of(wish.command_id)
+    target = {"terminal": terminal} if wish.serial is None else {"terminal": terminal, "serial": wish.serial}
     order = Order(
         command_id=wish.command_id,
         name=wish.name,
-        target=Target(terminal, wish.serial),
-        issued_at=_rfc3339(issued_at),
-        expires_at=_rfc3339(issued_at + wish.life),
+        target=target,
+        issued_at=rfc3339(issued_at),
+        expires_at=rfc3339(issued_at + wish.life),
         arguments=wish.arguments,
         reason=wish.reason,
         window=wish.window,
     )
-    return msgspec.json.encode(order)
+    payload = msgspec.json.encode(order)
+    try:
+        msgspec.json.decode(payload, type=CommandRequest)  # as the terminal will read it
+    except msgspec.ValidationError as err:
+        raise BadRequest(f"no terminal would take this order: {err}") from err
+    return payload
 
 
 def issued_at_of(command_id: str) -> datetime:
@@ -145,7 +138,3 @@ def window(text: str) -> Window:
     if match is None:
         raise ValueError("a window is written as 02:00-05:00")
     return Window(match[1], match[2])
-
-
-def _rfc3339(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,6 @@
-"""The payload of a policy: which keys there are, and who may order what. Pure but for reading the rules' file.
+"""A policy for a small fleet: which keys there are, who may order what, signed. Pure but for reading the rules' file.
 
-Source: contract of the product, "Commands", the policy. What no rule names has the published default of its command,
-so that a small fleet needs no rules at all.
+What no rule names has the published default of its command, so that a small fleet needs no rules at all.
 """
 
 from __future__ import annotations
@@ -9,74 +8,61 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
 
-from agent.errors import BadRequest
-from agent.fleet.key_file import PublicKey
-
-POLICY_TYPE = "application/vnd.pos-agent.policy.v1+json"
-Count = Annotated[int, Meta(ge=1, le=8)]
-Role = Literal["root", "support", "operator", "security", "collector"]
+from agent.contract.policy import POLICY_TYPE, CommandRule, Policy, PolicyKey, RuleName
+from agent.errors import BadRequest, PolicyInvalid
+from agent.fleet.key_file import KeyFile
+from agent.fleet.signing import sign
+from agent.trust.policy import load_policy
 
 
-class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who may order one command: ``local`` names the group that may do so on the terminal itself."""
-
-    roles: list[Role]
-    people: Count = 1
-    organisations: Count = 1
-    local: Literal["support", "admin"] | None = None
-
-
-class _Policy(Struct, frozen=True):
-    version: int
-    issued_at: str
-    expires_at: str
-    root_threshold: int
-    keys: list[PublicKey]
-    commands: dict[str, Rule]
-    lock_units: list[str]
-
-
-def read_rules(path: Path) -> dict[str, Rule]:
+def read_rules(path: Path) -> dict[str, CommandRule]:
     """``{"reset": {"roles": ["operator"], "people": 2, "organisations": 1, "local": null}}``.
 
     Raises:
         BadRequest: No such file, or another form.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Rule])
+        return msgspec.json.decode(path.read_bytes(), type=dict[RuleName, CommandRule])
     except OSError as err:
         raise BadRequest(f"cannot read {path}: {err.strerror}", field="--rules") from err
     except msgspec.DecodeError as err:
         raise BadRequest(f"{path} is not a set of rules: {err}", field="--rules") from err
 
 
-def policy_payload(
+def signed_policy(
     *,
     version: int,
     issued_at: datetime,
     life: timedelta,
     root_threshold: int,
-    keys: Sequence[PublicKey],
-    rules: Mapping[str, Rule],
-    lock_units: Sequence[str],
+    keys: Sequence[PolicyKey],
+    signers: Sequence[KeyFile],
+    rules: Mapping[str, CommandRule] | None = None,
+    lock_units: Sequence[str] = (),
 ) -> bytes:
-    """The policy as JSON, before it is signed."""
-    policy = _Policy(
+    """The policy in its envelope, as a terminal's ``[trust] policy`` wants it: read back by the terminal's own rules.
+
+    Args:
+        keys: Every key, those of ``signers`` included.
+
+    Raises:
+        BadRequest: No terminal would take it; the message says why.
+    """
+    policy = Policy(
         version=version,
-        issued_at=_rfc3339(issued_at),
-        expires_at=_rfc3339(issued_at + life),
+        issued_at=issued_at.replace(microsecond=0),
+        expires_at=issued_at.replace(microsecond=0) + life,
         root_threshold=root_threshold,
-        keys=list(keys),
-        commands=dict(rules),
-        lock_units=list(lock_units),
+        keys=tuple(keys),
+        commands=dict(rules or {}),
+        lock_units=tuple(lock_units),
     )
-    return msgspec.json.encode(policy)
-
-
-def _rfc3339(at: datetime) -> str:
-    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    envelope = sign(POLICY_TYPE, msgspec.json.encode(policy), signers)
+    try:
+        load_policy(envelope)
+    except PolicyInvalid as err:
+        raise BadRequest(f"no terminal would take this policy: {err.message}") from err
+    return envelope

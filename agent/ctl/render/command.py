@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from agent.contract.command import State
 from agent.ctl.answers import Operation
 from agent.ctl.render.style import BAD, DIM, GOOD, WARN, Cell, Style, plain, table, wrap
 
-FINAL = frozenset({"succeeded", "failed", "rolled_back", "rejected", "expired", "cancelled"})
+FINAL = frozenset(state.value for state in State if state.is_final)
 TONES = {"succeeded": GOOD, "failed": BAD, "rolled_back": BAD, "rejected": BAD, "expired": BAD, "cancelled": WARN}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -28,7 +29,8 @@ class _RawPage(msgspec.Struct, frozen=True):
 
 def _list(args: argparse.Namespace, screen: Screen) -> Exit:
     wanted = {"state": args.state, "batch_no": args.batch, "stan": args.stan}
-    filters = {name: value for name, value in wanted.items() if value is not None}
+    filters: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
+    filters["newest_first"] = not args.oldest_first
     with client(args) as agent:
         items, more = _pages(agent, "transaction.list", filters, args.limit)
     entries = [decode(item, answers.Entry, "transaction.list") for item in items]
@@ -83,7 +85,9 @@ def _summary(args: argparse.Namespace, screen: Screen) -> Exit:
     return Exit.DONE
 
 
-def _pages(agent: ControlClient, method: str, filters: dict[str, str], limit: int) -> tuple[list[msgspec.Raw], bool]:
+def _pages(
+    agent: ControlClient, method: str, filters: Mapping[str, object], limit: int
+) -> tuple[list[msgspec.Raw], bool]:
     """Up to ``limit`` items of a list, page after page; and whether there are more."""
     items: list[msgspec.Raw] = []
     cursor: str | None = None
@@ -100,10 +104,11 @@ def _pages(agent: ControlClient, method: str, filters: dict[str, str], limit: in
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="journal entries, one a line")
+    listing = verbs.add_parser("list", help="journal entries, one a line, the newest first")
     listing.add_argument("--limit", type=count, default=DEFAULT_LIMIT, metavar="N", help=f"at most N ({DEFAULT_LIMIT})")
     listing.add_argument("--state", metavar="STATE", help="only this state, for example unknown")
     listing.add_argument("--batch", metavar="NUMBER", help="only this batch, six digits")
+    listing.add_argument("--oldest-first", action="store_true", help="from the beginning of the journal")
     listing.add_argument("--stan", metavar="NUMBER", help="only this trace number, six digits")
     socket_options(listing, _list)
     show = verbs.add_parser("show", help="one transaction with its history")

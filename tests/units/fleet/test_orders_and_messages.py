@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.contract.command import Window
 from agent.errors import BadRequest
 from agent.fleet.messages import FINAL, OperationState, describe, origin, read_state
-from agent.fleet.orders import Window, Wish, issued_at_of, life, order_for, window
+from agent.fleet.orders import Wish, issued_at_of, life, order_for, window
 from agent.fleet.screen import BAD, GOOD
 from agent.fleet.tally import Outcome, Tally
 from agent.runtime.identifiers import uuid7
