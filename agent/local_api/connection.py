@@ -1,0 +1,289 @@
+"""One peer: its frames go to the server in the order sent, its answers go back as they come.
+
+A peer that does not read is not read from either; its answers may wait only so long. A peer that is refused or that
+sends what cannot be understood is told so, then closed: its further bytes are thrown away for a moment, because a
+socket closed with unread input would destroy the message on its way. What a call does is the server's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Final, Protocol, cast
+
+from agent.contract import rpc
+from agent.contract.rpc import ErrorObject
+from agent.local_api import wire
+from agent.local_api.limits import Limits
+from agent.local_api.peer import Caller
+from agent.local_api.wire import FrameCutter, FrameTooLong, Request, WireFault
+
+READ_BYTES: Final = 64 * 1024
+_MARK_EVERY_S: Final = 0.05
+_MOST_DISCARDED_BYTES: Final = 2 * 1024 * 1024
+
+
+class Host(Protocol):
+    """What a connection needs of the server it belongs to."""
+
+    limits: Limits
+    inbound: bytearray
+    """One buffer for everybody: it is filled and emptied within one call of the loop."""
+
+    def perform(self, connection: Connection, request: Request) -> bytes | None:
+        """Begin a call. The answer if it is there already; None: it comes by `Connection.finish`, or never."""
+        ...
+
+    def card_data_seen(self, rule: str) -> None: ...
+    def answers_soon(self, connection: Connection) -> None:
+        """Have `Connection.flush` called before the loop looks at sockets again."""
+        ...
+
+    def answers_wait(self, connection: Connection) -> None:
+        """Look at this connection from time to time until all is read."""
+        ...
+
+    def holds(self, change_bytes: int) -> None:
+        """Unread frames grew or shrank."""
+        ...
+
+    def peer_cut_off(self, connection: Connection, why: str) -> None: ...
+    def peer_lost(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.BufferedProtocol):
+    """See the module. States: open; ending (no more requests); lingering (said everything, waits for the peer)."""
+
+    def __init__(self, host: Host, caller: Caller, refusal: ErrorObject | None = None) -> None:
+        """``refusal``: why this peer may not talk here; it is told and closed."""
+        self.caller = caller
+        self.open_calls = 0
+        self.held_bytes = 0
+        self.tasks: set[asyncio.Future[object]] = set()
+        self._host = host
+        self._refusal = refusal
+        self._limits = host.limits
+        self._frames = FrameCutter(host.limits.frame_bytes)
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._answers: list[bytes] = []
+        self._answers_bytes = 0
+        self._soon = False
+        self._sent_bytes = 0
+        self._marks: deque[tuple[int, float]] = deque()
+        self._reading = True
+        self._eof = False
+        self._ending = False
+        self._abandon_input = False
+        self._lingering = False
+        self._discarded_bytes = 0
+        self._next_turn: asyncio.Handle | None = None
+        self._linger_end: asyncio.TimerHandle | None = None
+
+    # ── asyncio calls these ────────────────────────────────────────────────────────────────────────────────────
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._limits.pause_bytes // 2)
+        if self._refusal is not None:
+            self.refuse(self._refusal)
+
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        return self._host.inbound
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._ending:
+            self._discarded_bytes += nbytes
+            if self._discarded_bytes > _MOST_DISCARDED_BYTES:
+                self.abort()
+            return
+        self._frames.feed(memoryview(self._host.inbound)[:nbytes])
+        self._proceed()
+
+    def eof_received(self) -> bool:
+        """The peer sends nothing more, and may still read: ``printf … | socat - UNIX-CONNECT:…`` does that."""
+        self._eof = True
+        if self._lingering:
+            return False
+        self._proceed()
+        return True
+
+    def resume_writing(self) -> None:
+        self._proceed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._ending = True
+        for handle in (self._next_turn, self._linger_end):
+            if handle is not None:
+                handle.cancel()
+        self._frames.clear()
+        self._count_held()
+        for task in self.tasks:
+            task.cancel()
+        self._host.peer_lost(self)
+
+    # ── the server calls these ─────────────────────────────────────────────────────────────────────────────────
+    def finish(self, answer: bytes | None) -> None:
+        """A call that was under way is over."""
+        self.open_calls -= 1
+        if self._transport is None:
+            return
+        if answer is not None:
+            self._say(answer)
+        if not self._soon:
+            self._soon = True
+            self._host.answers_soon(self)
+
+    def flush(self) -> None:
+        """Hand all answers to the kernel in one piece; then go on with what had to wait."""
+        self._soon = False
+        self._write()
+        if not self._reading or self._eof or self._ending:
+            self._proceed()
+
+    def check_reader(self, now_s: float) -> bool:
+        """Cut a peer off whose answers have waited too long. False: nothing waits any more."""
+        if self._transport is None:
+            return False
+        waiting = self._transport.get_write_buffer_size()
+        read = self._sent_bytes - waiting
+        while self._marks and self._marks[0][0] <= read:
+            self._marks.popleft()
+        if waiting and not self._marks:
+            self._marks.append((self._sent_bytes, now_s))
+        if self._marks and now_s - self._marks[0][1] >= self._limits.stalled_s:
+            self._cut_off("its answers waited too long")
+            return False
+        return waiting > 0
+
+    def refuse(self, error: ErrorObject) -> None:
+        """Say why, and take nothing more; calls under way are still answered."""
+        self._say(rpc.error_line(wire.NO_ID, error))
+        self._abandon_input = True
+        self.end()
+
+    def end(self) -> None:
+        """Take no more requests; close when calls under way are answered and the answers are read."""
+        self._ending = True
+        self._frames.clear()
+        self._count_held()
+        if self._transport is None:
+            return
+        if not self._abandon_input:
+            self._set_reading(False)
+        self._write()
+        self._close_when_done()
+
+    def abort(self) -> None:
+        """Close now, whatever is under way."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ── requests in ────────────────────────────────────────────────────────────────────────────────────────────
+    def _proceed(self) -> None:
+        """Handle frames in order, as many as may be under way at once and as this turn allows."""
+        if self._transport is None or self._next_turn is not None:
+            return
+        left = self._limits.turn_frames
+        try:
+            while not self._ending and not self._is_full():
+                if not left:
+                    self._next_turn = self._loop.call_soon(self._begin_turn)
+                    break
+                frame = self._frames.cut()
+                if frame is None:
+                    self._ending = self._eof
+                    break
+                left -= 1
+                self._handle(frame)
+        except FrameTooLong:
+            self.refuse(rpc.FRAME_TOO_LONG)
+            return
+        self._count_held()
+        self._write()
+        if self._ending:
+            self._close_when_done()
+        elif not self._eof:
+            self._set_reading(self._next_turn is None and not self._is_full())
+
+    def _begin_turn(self) -> None:
+        self._next_turn = None
+        self._proceed()
+
+    def _is_full(self) -> bool:
+        if self.open_calls >= self._limits.in_flight:
+            return True
+        waiting = self._transport.get_write_buffer_size() if self._marks and self._transport is not None else 0
+        return self._answers_bytes + waiting >= self._limits.pause_bytes
+
+    def _handle(self, frame: bytes) -> None:
+        try:
+            request = wire.parse_request(frame)
+        except WireFault as fault:
+            if fault.rule is not None:
+                self._host.card_data_seen(fault.rule)
+            self._say(rpc.error_line(fault.request_id, fault.error))
+            return
+        answer = self._host.perform(self, request)
+        if answer is not None:
+            self._say(answer)
+
+    def _set_reading(self, wanted: bool) -> None:
+        transport = self._transport
+        if wanted is self._reading or transport is None or transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+    def _count_held(self) -> None:
+        held = self._frames.held_bytes
+        if held != self.held_bytes:
+            change, self.held_bytes = held - self.held_bytes, held
+            self._host.holds(change)
+
+    # ── answers out ────────────────────────────────────────────────────────────────────────────────────────────
+    def _say(self, answer: bytes) -> None:
+        self._answers.append(answer)
+        self._answers_bytes += len(answer)
+
+    def _write(self) -> None:
+        transport = self._transport
+        if transport is None or not self._answers or self._lingering:
+            return
+        if self._marks and transport.get_write_buffer_size() > self._limits.waiting_bytes:
+            self._cut_off("too many of its answers waited")
+            return
+        transport.write(self._answers[0] if len(self._answers) == 1 else b"".join(self._answers))
+        self._sent_bytes += self._answers_bytes
+        self._answers.clear()
+        self._answers_bytes = 0
+        if transport.get_write_buffer_size():
+            now_s = self._loop.time()
+            if not self._marks or now_s - self._marks[-1][1] > _MARK_EVERY_S:
+                self._marks.append((self._sent_bytes, now_s))
+            self._host.answers_wait(self)
+        elif self._marks:
+            self._marks.clear()
+
+    def _close_when_done(self) -> None:
+        """Nothing more is coming: close, or leave a peer that may still be sending the time to read why."""
+        transport = self._transport
+        if transport is None or self.open_calls or self._answers or self._lingering:
+            return
+        if not self._abandon_input or self._eof:
+            transport.close()
+            return
+        self._lingering = True
+        self._set_reading(True)
+        with contextlib.suppress(OSError):  # it has gone already
+            transport.write_eof()
+        self._linger_end = self._loop.call_later(self._limits.linger_s, transport.abort)
+
+    def _cut_off(self, why: str) -> None:
+        self._host.peer_cut_off(self, why)
+        self._ending = True
+        self.abort()
