@@ -30,7 +30,7 @@ PRINTER = {
     "since": AT,
     "at": AT,
 }
-MEMORY = {**PRINTER, "device": "memory", "category": "host", "state": "ok", "power_state": None, "detail": ""}
+MEMORY = {**PRINTER, "device": "memory", "category": "host", "state": "ok", "power_state": "unknown", "detail": ""}
 FAULT = {
     "code": "HW-PRN-002",
     "device": "printer-0",

@@ -1,0 +1,81 @@
+"""The control socket of these tests agrees with the agent's own: what posctl asks it takes, what it answers is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.contract import rpc
+from agent.contract.command import CommandState, LocalOrder
+from agent.contract.health import Readiness
+from agent.ctl.__main__ import main
+from tests.kit.control_stub import ControlStub
+from tests.units.ctl.answers_for_tests import (
+    COMMAND_ID,
+    HEALTH,
+    INFO,
+    NOT_READY,
+    READY,
+    TRANSACTION_ID,
+    entry,
+    operation,
+)
+
+PARAMS: dict[str, type[msgspec.Struct]] = {
+    "agent.info": rpc.Nothing,
+    "health.get": rpc.Nothing,
+    "readiness.get": rpc.Nothing,
+    "journal.verify": rpc.Nothing,
+    "transaction.list": rpc.TransactionListParams,
+    "transaction.summary": rpc.TransactionListParams,
+    "command.run": LocalOrder,
+    "command.get": rpc.CommandGetParams,
+    "command.list": rpc.CommandListParams,
+}
+ANSWERS: dict[str, Any] = {
+    "agent.info": INFO,
+    "health.get": HEALTH,
+    "readiness.get": READY,
+    "command.list": {"items": [operation("running")], "next_cursor": None},
+    "command.get": operation("succeeded"),
+    "command.run": operation("accepted"),
+    "transaction.list": {"items": [entry(1, "sent")], "next_cursor": None},
+    "transaction.summary": {"items": [], "next_cursor": None},
+    "journal.verify": {"intact": True, "upto_sequence": 2, "missing": []},
+}
+
+
+def test_the_agent_takes_whatever_posctl_asks(tmp_path: Path) -> None:
+    with ControlStub(tmp_path / "c.sock") as stub:
+        stub.answers = dict(ANSWERS)
+        for words in (
+            ["status"],
+            ["txn", "list", "--state", "unknown", "--stan", "000731", "--batch", "000002", "--limit", "7"],
+            ["txn", "show", TRANSACTION_ID],
+            ["txn", "show", "000731"],
+            ["txn", "summary", "--batch", "000002"],
+            ["command", "run", "check_device", "device=printer-0", "level=internal", "--reason", "x", "--wait", "9"],
+            ["command", "list"],
+            ["command", "show", COMMAND_ID],
+            ["journal", "verify"],
+        ):
+            assert main([*words, "--socket", str(stub.path)]) == 0
+        assert {method for method, _params in stub.requests} == set(PARAMS)
+        for method, params in stub.requests:
+            rpc.decode_params(params, PARAMS[method])
+
+
+@pytest.mark.parametrize(
+    ("answer", "shape"),
+    [
+        (HEALTH, rpc.HealthResult),
+        (READY, Readiness),
+        (NOT_READY, Readiness),
+        (operation("failed", reason={"code": "STEP_FAILED", "text": "x"}), CommandState),
+    ],
+)
+def test_the_answers_of_the_stub_are_of_the_agents_own_form(answer: Any, shape: type[msgspec.Struct]) -> None:
+    msgspec.convert(answer, shape)
