@@ -233,7 +233,7 @@ CATALOGUE: Mapping[str, FaultKind] = _catalogue(
         "SEC-AUD-001",
         _S1,
         Impact.SECURITY,
-        "The collector's chain does not agree with this journal, or the audit trail has a gap",
+        "The collector's chain does not agree with ours, or the audit trail has a gap",
         "Do not delete anything; have both sides verified (`posctl journal verify`) before going on.",
         Lasts.UNTIL_CLEARED,
     ),

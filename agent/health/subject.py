@@ -1,0 +1,97 @@
+"""A device or a part of the board: how it is looked at, how it is judged, and what is concluded about it now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.contract.health import State
+from agent.health.rules import Rule, Track, Verdict, begin, conclude, is_undecided, observe
+from agent.health.sample import Sample
+
+
+class DeviceProbe(Protocol):
+    """Looks at a device from the event loop."""
+
+    async def look(self, deadline_s: float) -> Sample:
+        """CheckHealth internal: no physical effect. What the device does wrong is in the sample, never raised."""
+        ...
+
+    async def test(self) -> None:
+        """CheckHealth external. Raises `drivers.errors.DriverError` when the test did not pass."""
+        ...
+
+
+HostLook = Callable[[], Sample]
+"""Looks at a part of the board, in a thread. Raises `drivers.errors.HostSourceError` when there is no reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One thing to watch.
+
+    Attributes:
+        name: Id in topics and faults.
+        group: Under which its readings are kept.
+        required: The terminal does not sell without it.
+        why_not: Why it cannot be looked at, where neither ``device`` nor ``host`` is given: it stays unknown.
+    """
+
+    name: str
+    category: str
+    group: str
+    rules: tuple[Rule, ...] = ()
+    required: bool = False
+    device: DeviceProbe | None = None
+    host: HostLook | None = None
+    why_not: str = ""
+
+
+@dataclass(slots=True)
+class Watched:
+    """A subject as it stands."""
+
+    subject: Subject
+    tracks: tuple[Track, ...] = ()
+    answered: bool = False
+    verdict: Verdict = field(init=False)
+    since_ms: int = 0  # in this state
+    at_ms: int = 0  # last looked at
+    due_s: float = 0.0  # monotonic, next look
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.tracks = begin(self.subject.rules)
+        self.verdict = self._concluded()
+
+    @property
+    def is_undecided(self) -> bool:
+        """Look again soon: the next samples decide something."""
+        return is_undecided(self.subject.rules, self.tracks)
+
+    def restore(self, active: dict[str, str], state: State) -> None:
+        """Go on where a stored life ended: ``active`` names the rules that held, with what they said."""
+        self.answered = state is not State.UNKNOWN or bool(active)
+        if self.answered:
+            self.tracks = tuple(
+                Track(rule.name in active, detail=active.get(rule.name, "")) for rule in self.subject.rules
+            )
+        self.verdict = self._concluded()
+
+    def take(self, sample: Sample, now_s: float) -> bool:
+        """One more sample; True when the conclusion is another one now."""
+        tracks = observe(self.subject.rules, self.tracks, sample, now_s)
+        if tracks is self.tracks and (self.answered or not sample.answered):
+            return False
+        self.tracks = tracks
+        self.answered = self.answered or sample.answered
+        before, self.verdict = self.verdict, self._concluded()
+        return self.verdict != before
+
+    def _concluded(self) -> Verdict:
+        verdict = conclude(self.subject.rules, self.tracks, answered=self.answered)
+        if self.subject.why_not:
+            return Verdict(verdict.state, verdict.power_state, self.subject.why_not, (), ())
+        return verdict
