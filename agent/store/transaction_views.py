@@ -1,7 +1,7 @@
-"""Reading the transaction journal: one transaction, lists of entries, summaries. Reader thread only.
+"""Reading the transaction journal: one transaction, and lists of entries. Reader thread only.
 
 What entries do not say by themselves is computed here: how much of a sale was refunded, and that a balanced settlement
-settled its batch. Nothing of it is written anywhere.
+settled its batch. Nothing of it is written anywhere. Summaries are in ``transaction_summary.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from agent.contract.transaction_form import RecordFields
-from agent.contract.transaction_states import FOLLOWS, MONEY_COUNTS
+from agent.contract.transaction_states import FOLLOWS
 from agent.errors import BadRequest
 from agent.runtime.clock import rfc3339
 from agent.store.transaction_references import references_to
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_LIMIT: Final = 1000
 _NEVER_SETTLED: Final = frozenset({"pre_auth", "pre_auth_void", "balance_inquiry", "sign_in", "sign_out", "settlement"})
 _REFUND_COUNTS: Final = frozenset({"approved", "settled"})
+_COLUMN_FILTERS: Final = ("transaction_id", "batch_no", "stan", "state", "type", "currency")
+_RECORD_FILTERS: Final = ("provider", "mid", "tid")
 _ENTRY: Final = "sequence, at, record, hash, conflict_with, duplicate_of"
 
 
@@ -79,26 +81,6 @@ class Page(Struct, frozen=True):
     """``next_cursor`` continues the list; None at its end."""
 
     items: list[EntryItem]
-    next_cursor: str | None
-
-
-class SummaryItem(Struct, frozen=True):
-    """Count and sum of one type in one batch and currency."""
-
-    provider: str
-    mid: str
-    tid: str
-    batch_no: str | None
-    currency: str | None
-    type: str
-    count: int
-    sum_minor: int
-
-
-class SummaryPage(Struct, frozen=True):
-    """``next_cursor`` continues the summary; None at its end."""
-
-    items: list[SummaryItem]
     next_cursor: str | None
 
 
@@ -184,12 +166,12 @@ def entries(db: Connection, filters: TransactionFilters, limit: int, cursor: str
     Raises:
         BadRequest: ``limit`` or ``cursor``.
     """
-    _check_limit(limit)
-    conditions, values = _conditions(filters)
+    check_limit(limit)
+    wanted, values = conditions(filters)
     if cursor is not None:
-        conditions.append("sequence < ?" if filters.newest_first else "sequence > ?")
+        wanted.append("sequence < ?" if filters.newest_first else "sequence > ?")
         values.append(_position(cursor))
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
     order = "DESC" if filters.newest_first else "ASC"
     rows = db.execute(
         f"SELECT {_ENTRY} FROM entries {where} ORDER BY sequence {order} LIMIT ?",  # noqa: S608  # names of our own
@@ -199,49 +181,20 @@ def entries(db: Connection, filters: TransactionFilters, limit: int, cursor: str
     return Page(items, str(items[-1].seq) if len(rows) > limit else None)
 
 
-def summary(db: Connection, filters: TransactionFilters, limit: int, cursor: str | None) -> SummaryPage:
-    """Count and sum per binding, batch, currency and type, over transactions that moved money and are not undone.
-
-    Raises:
-        BadRequest: ``limit`` or ``cursor``.
-    """
-    _check_limit(limit)
-    start = 0 if cursor is None else _position(cursor)
-    conditions, values = _conditions(filters)
-    states = ", ".join(f"'{state}'" for state in sorted(MONEY_COUNTS))
-    where = " AND ".join(["conflict_with IS NULL", *(text for text in conditions if not text.startswith("state "))])
-    values = [value for text, value in zip(conditions, values, strict=True) if not text.startswith("state ")]
-    rows = db.execute(
-        f"""
-        SELECT binding, batch_no, currency, type, count(*), coalesce(sum(amount_minor), 0)
-          FROM (SELECT binding, batch_no, currency, type, state, amount_minor, max(sequence)
-                  FROM entries WHERE {where} GROUP BY transaction_id)
-         WHERE state IN ({states})
-         GROUP BY binding, batch_no, currency, type
-         ORDER BY binding, batch_no, currency, type LIMIT ? OFFSET ?""",  # noqa: S608  # names of our own
-        (*values, limit + 1, start),
-    ).fetchall()
-    items = [SummaryItem(*binding.split("/"), *rest) for binding, *rest in rows[:limit]]
-    return SummaryPage(items, str(start + limit) if len(rows) > limit else None)
-
-
-def _conditions(filters: TransactionFilters) -> tuple[list[str], list[Any]]:
-    conditions: list[str] = []
+def conditions(filters: TransactionFilters) -> tuple[list[str], list[Any]]:
+    """The filters as SQL conditions on an entry, and the values of their places."""
+    wanted: list[str] = []
     values: list[Any] = []
-    for name in ("transaction_id", "batch_no", "stan", "state", "type", "currency"):
+    for name in (*_COLUMN_FILTERS, *_RECORD_FILTERS):
         value = getattr(filters, name)
         if value is not None:
-            conditions.append(f"{name} = ?")
+            wanted.append(f"{name} = ?" if name in _COLUMN_FILTERS else f"json_extract(record, '$.{name}') = ?")
             values.append(value)
-    for name in ("provider", "mid", "tid"):
-        value = getattr(filters, name)
-        if value is not None:
-            conditions.append(f"json_extract(record, '$.{name}') = ?")
-            values.append(value)
-    return conditions, values
+    return wanted, values
 
 
-def _check_limit(limit: int) -> None:
+def check_limit(limit: int) -> None:
+    """Raises BadRequest unless ``limit`` is 1 to 1000."""
     if not 1 <= limit <= MAX_LIMIT:
         raise BadRequest("limit is out of range", field="limit", hint=f"1 to {MAX_LIMIT}")
 

@@ -7,6 +7,7 @@ Append-only. How a record is judged and stored is in ``transaction_append.py``, 
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -19,18 +20,27 @@ from agent.runtime.clock import Clock
 from agent.store import chain, meta, transaction_views
 from agent.store.database import Database, Worth
 from agent.store.transaction_append import Appender, Stored, offer
-from agent.store.transaction_views import Page, SummaryPage, TransactionFilters, TransactionView
+from agent.store.transaction_summary import SummaryItem, SummaryPage, summary
+from agent.store.transaction_views import Page, TransactionFilters, TransactionView
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
 
-__all__ = ["Page", "Stored", "SummaryPage", "TransactionFilters", "TransactionJournal", "TransactionView"]
+__all__ = [
+    "Page",
+    "Stored",
+    "SummaryItem",
+    "SummaryPage",
+    "TransactionFilters",
+    "TransactionJournal",
+    "TransactionView",
+]
 
 log = structlog.get_logger("store")
 
 CONFLICT: Final = "TXN-CON-001"
 UNKNOWN_BINDING: Final = "SEC-BND-001"
-CHAIN_BROKEN: Final = "TXN-JRN-001"
+CHAIN_BROKEN: Final = "TXN-JRN-002"
 _ENTRIES_PER_READ: Final = 5_000
 
 
@@ -90,8 +100,19 @@ class TransactionJournal:
         return await self._database.read(lambda db: transaction_views.entries(db, filters, limit, cursor))
 
     async def summary(self, filters: TransactionFilters, limit: int, cursor: str | None = None) -> SummaryPage:
-        """Count and sum per binding, batch, currency and type; raises as `list`."""
-        return await self._database.read(lambda db: transaction_views.summary(db, filters, limit, cursor))
+        """Count and sum per batch, binding, currency and type; raises as `list`."""
+        transaction_views.check_limit(limit)
+        items: builtins.list[SummaryItem] = []
+        while True:
+            page = await self._database.read(partial(summary, filters=filters, limit=limit - len(items), cursor=cursor))
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None or len(items) >= limit:
+                return SummaryPage(items, cursor)
+
+    async def extent(self) -> tuple[int, int]:
+        """First and last sequence; both 0 while the journal is empty."""
+        return await self._database.read(_extent)
 
     async def verify(self) -> Verification:
         """Recompute the whole chain, in several short reads, as far as the journal reached when it began."""
@@ -111,6 +132,13 @@ class TransactionJournal:
         if self._loop is not None and not self._loop.is_closed():
             detail = f"sequence {sequence} contradicts a recorded state of the same transaction"
             self._loop.call_soon_threadsafe(self._alarm, CONFLICT, detail)
+
+
+def _extent(db: Connection) -> tuple[int, int]:
+    first, last = db.execute(
+        "SELECT (SELECT min(sequence) FROM entries), (SELECT max(sequence) FROM entries)"
+    ).fetchone()
+    return int(first or 0), int(last or 0)
 
 
 def _last_sequence(db: Connection) -> int:

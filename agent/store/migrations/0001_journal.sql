@@ -28,7 +28,7 @@ CREATE TABLE entries (
 );
 CREATE INDEX entries_by_transaction ON entries (transaction_id);
 CREATE INDEX entries_by_natural_key ON entries (stan, batch_no, binding, natural_rest) WHERE stan IS NOT NULL;
-CREATE INDEX entries_by_batch ON entries (batch_no) WHERE batch_no IS NOT NULL;
+CREATE INDEX entries_by_batch ON entries (batch_no);
 CREATE INDEX entries_by_original ON entries (original) WHERE original IS NOT NULL;
 CREATE INDEX settlements ON entries (batch_no, binding) WHERE settles IS NOT NULL;
 

@@ -278,4 +278,4 @@ async def test_verify_finds_what_was_changed_behind_our_back(
     async with open_journal(tmp_path) as opened:
         found = await opened.journal.verify()
         assert (found.intact, found.upto_sequence, found.missing) == (False, upto, missing)
-        assert [code for code, _detail in opened.alarms] == ["TXN-JRN-001"]
+        assert [code for code, _detail in opened.alarms] == ["TXN-JRN-002"]
