@@ -86,6 +86,19 @@ class StoreUnavailable(Unavailable):
     code = "STORE_UNAVAILABLE"
 
 
+class LinkDown(Unavailable):
+    """There is no link to the broker, or it broke under the call: whether a message arrived is unknown."""
+
+    code = "UPLINK_DOWN"
+
+
+# ── The broker said no to this one message; others may pass ────────────────────────────────────────────────────
+class PublishRefused(AgentError):
+    """A PUBLISH was refused. ``facts['reason_code']`` is the MQTT 5 Reason Code, 0x80 and above."""
+
+    code = "PUBLISH_REFUSED"
+
+
 # ── A person must act before this works again ──────────────────────────────────────────────────────────────────
 class NeedsPerson(AgentError):
     """Starting or going on makes no sense until somebody changed something."""
