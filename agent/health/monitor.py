@@ -117,7 +117,7 @@ class Monitor:
         return self._truth.publications() if self._restored else []
 
     def report(self, code: str, device: str, active: bool, detail: str) -> None:
-        """A fault that another room found, or its end. See `agent.contract.faults.Lasts` for how each ends.
+        """A fault that another room found, or its end; never raises. How each ends: `agent.contract.faults.Lasts`.
 
         Args:
             device: The part that is at fault, such as ``uplink`` or ``journal``.
@@ -127,7 +127,11 @@ class Monitor:
         if kind is None:
             log.error("fault.code_not_in_catalogue", code=code, device=device)
             return
-        self._reported.report(kind, device, active, detail, Moment.of(self._clock))
+        try:
+            self._reported.report(kind, device, active, detail, Moment.of(self._clock))
+        except OverflowError as err:
+            log.error("fault.not_taken", code=code, detail=str(err))
+            return
         self._truth.refresh()
         self._wake()
 

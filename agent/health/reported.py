@@ -17,6 +17,7 @@ from agent.runtime.clock import Clock
 CONFIRM_AFTER_RESTART_S = 300.0
 _REMEMBER_AGAIN_S = 3600.0  # how much longer an event must last before its new end is worth writing down
 _DETAIL_LIMIT = 200
+_REPORTS_LIMIT = 100  # more than all codes together: only a device's name that somebody makes up could reach it
 
 Key = tuple[str, str]
 """Code and device."""
@@ -60,8 +61,14 @@ class ReportedFaults:
         self._reports: dict[Key, Report] = {}
 
     def report(self, kind: FaultKind, device: str, active: bool, detail: str, now: Moment) -> None:
-        """Take a report. Repeating it changes nothing but the end of an event."""
+        """Take a report. Repeating it changes nothing but the end of an event.
+
+        Raises:
+            OverflowError: Too many different faults; this one is not taken.
+        """
         key, detail = (kind.code, device), detail[:_DETAIL_LIMIT]
+        if key not in self._reports and len(self._reports) >= _REPORTS_LIMIT:
+            raise OverflowError("too many different faults are reported")
         known = self._reports.get(key, Report(active=False, detail=detail))
         if kind.lasts is Lasts.AGES_OUT and active:
             known = _extended(known, kind.ages_out_s, now)
@@ -76,6 +83,8 @@ class ReportedFaults:
 
     def restore(self, kind: FaultKind, device: str, detail: str, until_ms: int | None, now: Moment) -> None:
         """A stored fault, active until it ages out, is reported as over, or is not confirmed in time."""
+        if (kind.code, device) in self._reports:
+            return  # reported in this life already: that is the newer word
         turn_s = now.s + CONFIRM_AFTER_RESTART_S if kind.lasts is Lasts.WHILE_TRUE else None
         until_s = None
         if kind.lasts is Lasts.AGES_OUT:

@@ -56,6 +56,7 @@ class Watched:
     subject: Subject
     tracks: tuple[Track, ...] = ()
     answered: bool = False
+    is_undecided: bool = False  # look again soon: the next samples decide something
     verdict: Verdict = field(init=False)
     since_ms: int = 0  # in this state
     at_ms: int = 0  # last looked at
@@ -65,11 +66,6 @@ class Watched:
     def __post_init__(self) -> None:
         self.tracks = begin(self.subject.rules)
         self.verdict = self._concluded()
-
-    @property
-    def is_undecided(self) -> bool:
-        """Look again soon: the next samples decide something."""
-        return is_undecided(self.subject.rules, self.tracks)
 
     def restore(self, active: dict[str, str], state: State) -> None:
         """Go on where a stored life ended: ``active`` names the rules that held, with what they said."""
@@ -86,6 +82,7 @@ class Watched:
         if tracks is self.tracks and (self.answered or not sample.answered):
             return False
         self.tracks = tracks
+        self.is_undecided = is_undecided(self.subject.rules, tracks)
         self.answered = self.answered or sample.answered
         before, self.verdict = self.verdict, self._concluded()
         return self.verdict != before
