@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 from collections import deque
 from typing import Final, Protocol, cast
 
@@ -106,6 +107,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._lingering:
             return False
         self._proceed()
+        if self.open_calls and self._has_left():
+            self.abort()
         return True
 
     def resume_writing(self) -> None:
@@ -214,8 +217,11 @@ class Connection(asyncio.BufferedProtocol):
     def _is_full(self) -> bool:
         if self.open_calls >= self._limits.in_flight:
             return True
-        waiting = self._transport.get_write_buffer_size() if self._marks and self._transport is not None else 0
-        return self._answers_bytes + waiting >= self._limits.pause_bytes
+        if self._answers_bytes >= self._limits.pause_bytes:
+            self._write()
+        if not self._marks or self._transport is None:
+            return False
+        return self._transport.get_write_buffer_size() >= self._limits.pause_bytes
 
     def _handle(self, frame: bytes) -> None:
         try:
@@ -228,6 +234,14 @@ class Connection(asyncio.BufferedProtocol):
         answer = self._host.perform(self, request)
         if answer is not None:
             self._say(answer)
+
+    def _has_left(self) -> bool:
+        """True when the peer's end is closed in both directions: nobody will read an answer."""
+        if self._transport is None:
+            return True
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), 0)
+        return any(events & select.POLLHUP for _descriptor, events in poll.poll(0))
 
     def _set_reading(self, wanted: bool) -> None:
         transport = self._transport

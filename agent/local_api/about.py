@@ -1,0 +1,133 @@
+"""``agent.info`` and ``metrics.get``: who this agent is, since when, and how its parts do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from msgspec import Struct
+
+from agent.runtime.clock import Clock, rfc3339
+from agent.store.transactions import TransactionJournal
+
+
+class TerminalInfo(Struct, frozen=True):
+    """Identities; they never change with a provider."""
+
+    site: str
+    terminal: str
+    serial: str
+    model: str | None
+
+
+class LinkInfo(Struct, frozen=True):
+    """The way to the broker. ``since``: connected, or not, since then."""
+
+    configured: bool
+    connected: bool
+    since: str
+    detail: str
+
+
+class JournalInfo(Struct, frozen=True):
+    """How far the journal reaches. Sequences have no holes, so the first and the last give the number."""
+
+    entries: int
+    last_sequence: int
+
+
+class ConfigInfo(Struct, frozen=True):
+    digest: str
+
+
+class AgentInfo(Struct, frozen=True):
+    """The answer of ``agent.info``."""
+
+    version: str
+    terminal: TerminalInfo
+    mode: str
+    boot_id: str
+    journal_id: str
+    started_at: str
+    uptime_s: float
+    uplink: LinkInfo
+    journal: JournalInfo
+    config: ConfigInfo
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What stays the same as long as the process lives."""
+
+    version: str
+    terminal: TerminalInfo
+    mode: str
+    boot_id: str
+    journal_id: str
+    config_digest: str
+
+
+class About:
+    """Answers both questions. ``metrics`` gives each group's latest readings."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        journal: TransactionJournal,
+        link: LinkState,
+        metrics: Callable[[], Mapping[str, object]],
+        clock: Clock,
+    ) -> None:
+        self._identity = identity
+        self._journal = journal
+        self._link = link
+        self._metrics = metrics
+        self._clock = clock
+        self._started_at = clock.now()
+        self._started_s = clock.monotonic()
+
+    async def info(self) -> AgentInfo:
+        """Everything as of now."""
+        identity = self._identity
+        first, last = await self._journal.extent()
+        return AgentInfo(
+            version=identity.version,
+            terminal=identity.terminal,
+            mode=identity.mode,
+            boot_id=identity.boot_id,
+            journal_id=identity.journal_id,
+            started_at=rfc3339(self._started_at),
+            uptime_s=round(self._clock.monotonic() - self._started_s, 3),
+            uplink=self._link.info(),
+            journal=JournalInfo(last - first + 1 if last else 0, last),
+            config=ConfigInfo(identity.config_digest),
+        )
+
+    def metrics(self) -> Mapping[str, object]:
+        """Group → readings, each with its unit in the name."""
+        return self._metrics()
+
+
+class LinkState:
+    """Remembers what the uplink last said of its link."""
+
+    def __init__(self, clock: Clock, *, configured: bool) -> None:
+        self._clock = clock
+        self._configured = configured
+        self._connected = False
+        self._since: datetime = clock.now()
+        self._detail = "not connected yet" if configured else "no broker is configured"
+
+    def changed(self, connected: bool, detail: str) -> None:
+        """The link came up or went down, or why it is down is another reason than before."""
+        if connected != self._connected:
+            self._since = self._clock.now()
+        self._connected, self._detail = connected, detail
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    def info(self) -> LinkInfo:
+        return LinkInfo(self._configured, self._connected, rfc3339(self._since), self._detail)
