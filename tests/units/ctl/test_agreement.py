@@ -1,4 +1,4 @@
-"""The control socket of these tests agrees with the agent's own: what posctl asks it takes, what it answers is meant."""
+"""The stub of these tests agrees with the agent: what posctl asks it would take, what it answers is of its form."""
 
 from __future__ import annotations
 
