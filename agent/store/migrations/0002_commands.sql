@@ -7,7 +7,7 @@ CREATE TABLE commands (
     digest        BLOB    NOT NULL,          -- SHA-256 of the order's decoded content: the same id must mean the same order
     source        TEXT    NOT NULL,          -- mqtt, site, hand (a signed order carried in), local
     uid           INTEGER,                   -- who ordered at the terminal
-    signers       TEXT    NOT NULL,          -- JSON: people whose signatures counted
+    signers       TEXT    NOT NULL,          -- people whose signatures counted, joined by commas
     request       BLOB    NOT NULL,          -- the order's decoded content, JSON
     phase         TEXT    NOT NULL,
     rev           INTEGER NOT NULL,
@@ -18,8 +18,9 @@ CREATE TABLE commands (
     reason_code   TEXT,
     reason_text   TEXT,
     result        BLOB,                      -- JSON
-    accepted_at   INTEGER NOT NULL,          -- milliseconds since 1970 UTC, as the two below
+    accepted_at   INTEGER NOT NULL,          -- milliseconds since 1970 UTC, as the three below
     updated_at    INTEGER NOT NULL,
+    expires_at    INTEGER NOT NULL,          -- raises replay_floor when the row goes; rounded up
     keep_until    INTEGER NOT NULL,          -- past the order's expiry; then the row may go
     published_rev INTEGER NOT NULL,          -- the last state put into the outbox
     topic_cleared INTEGER NOT NULL DEFAULT 0 -- 1: its retained state message has been taken back

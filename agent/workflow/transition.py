@@ -1,0 +1,198 @@
+"""``(run, event) → run``, pure. The attempt is counted before the act, so a loop of reboots ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from agent.contract.command import Reason, ReasonCode, State
+from agent.workflow.plan import IfInterrupted, Plan, Step
+
+
+class Phase(StrEnum):
+    """Where a run is; finer than the published state. The last six are final."""
+
+    ACCEPTED = "accepted"
+    WAITING = "waiting"  # something must come first; ``reason`` says what
+    READY = "ready"  # begun, between two acts
+    RUNNING = "running"  # in the middle of an act
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self.state.is_final
+
+    @property
+    def is_begun(self) -> bool:
+        return self in (Phase.READY, Phase.RUNNING)
+
+    @property
+    def state(self) -> State:
+        """The published state."""
+        return State.RUNNING if self is Phase.READY else State(self.value)
+
+
+OPEN_PHASES: Final = (Phase.ACCEPTED, Phase.WAITING, Phase.READY, Phase.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An order on its way. ``step``: steps done; ``attempt``: begun tries of the present one; ``result``: JSON."""
+
+    command_id: str
+    name: str
+    request: bytes
+    phase: Phase
+    rev: int
+    step: int
+    steps: int | None
+    attempt: int
+    progress: int | None
+    reason: Reason | None
+    result: bytes | None
+    accepted_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """It may not begin yet."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """It will never begin. ``phase``: rejected or expired."""
+
+    phase: Phase
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """The next act is about to begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSucceeded:
+    """``result``: JSON, or None to keep the one before."""
+
+    result: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """The act raised, or ran out of time."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRestarted:
+    """This process did not begin what it found."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLost:
+    """The command of a begun run is not known to this release any more, or has another shape."""
+
+
+Event = Held | Closed | StepStarted | StepSucceeded | StepFailed | AgentRestarted | PlanLost
+
+
+class ImpossibleTransition(ValueError):
+    """An event that cannot happen in this phase: a mistake of the program."""
+
+
+def after(run: Run, event: Event, plan: Plan | None) -> Run:
+    """The run after ``event``; the very same object when nothing changes.
+
+    ``rev`` grows by one with every change; ``updated_at`` is set by whoever records it. A final run never changes.
+
+    Args:
+        plan: The run's plan; needed by every event of a step.
+
+    Raises:
+        ImpossibleTransition: The event does not belong to this phase.
+    """
+    if run.phase.is_final:
+        return run
+    match event:
+        case Held(reason) if not run.phase.is_begun:
+            if run.phase is Phase.WAITING and run.reason is not None and run.reason.code is reason.code:
+                return run
+            return _changed(run, phase=Phase.WAITING, reason=reason)
+        case Closed(phase, reason) if not run.phase.is_begun:
+            return _changed(run, phase=phase, reason=reason)
+        case StepStarted() if run.phase is not Phase.RUNNING:
+            _present_step(run, plan)
+            return _changed(run, phase=Phase.RUNNING, attempt=run.attempt + 1, reason=None)
+        case StepSucceeded(result) if run.phase is Phase.RUNNING:
+            _present_step(run, plan)
+            done = run.step + 1
+            last = done == (len(plan.steps) if plan else done)
+            return _changed(
+                run,
+                phase=Phase.SUCCEEDED if last else Phase.READY,
+                step=done,
+                attempt=0,
+                result=run.result if result is None else result,
+            )
+        case StepFailed(reason) if run.phase is Phase.RUNNING:
+            may_again = run.attempt < _present_step(run, plan).max_attempts
+            return _changed(run, phase=Phase.READY if may_again else Phase.FAILED, reason=reason)
+        case AgentRestarted():
+            return _after_restart(run, plan)
+        case PlanLost():
+            return _changed(run, phase=Phase.FAILED, reason=_INTERRUPTED_BY_RELEASE)
+    raise ImpossibleTransition(f"{type(event).__name__} cannot follow {run.phase.value}")
+
+
+_INTERRUPTED_BY_RELEASE: Final = Reason(ReasonCode.INTERRUPTED, "this release of the agent does not know how to go on")
+
+
+def _after_restart(run: Run, plan: Plan | None) -> Run:
+    if run.phase is not Phase.RUNNING:
+        return run
+    step = _present_step(run, plan)
+    if step.if_interrupted is IfInterrupted.FAIL:
+        reason = Reason(ReasonCode.INTERRUPTED, f"the agent was stopped in the middle of step {step.name}")
+        return _changed(run, phase=Phase.FAILED, reason=reason)
+    if run.attempt < step.max_attempts:
+        return _changed(run, phase=Phase.READY)
+    reason = Reason(ReasonCode.TOO_MANY_TRIES, f"step {step.name} was interrupted {run.attempt} times")
+    return _changed(run, phase=Phase.FAILED, reason=reason)
+
+
+def _present_step(run: Run, plan: Plan | None) -> Step:
+    if plan is None or run.step >= len(plan.steps):
+        raise ImpossibleTransition("the run has no such step")
+    return plan.steps[run.step]
+
+
+def _changed(
+    run: Run,
+    *,
+    phase: Phase,
+    reason: Reason | None = None,
+    step: int | None = None,
+    attempt: int | None = None,
+    result: bytes | None = None,
+) -> Run:
+    return replace(
+        run,
+        phase=phase,
+        rev=run.rev + 1,
+        step=run.step if step is None else step,
+        attempt=run.attempt if attempt is None else attempt,
+        reason=reason,
+        result=run.result if result is None else result,
+    )
