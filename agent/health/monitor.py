@@ -40,7 +40,7 @@ LEVELS = ("internal", "external")
 
 _AGAIN_S = 1.0  # how soon to look again while the rules are undecided
 _CHECK_AGAIN_S = 0.25
-_CHECK_LOOKS = 5
+_CHECK_LOOKS = 4  # three misses are silence, and one more
 _GRACE_S = 1.0  # beyond its deadline, for a device that does not keep it
 _ROUND_LIMIT_S = 60.0  # beyond the deadlines: a commit on a slow disk
 _SLACK_S = 0.02  # so that one wake-up serves all that is due together
