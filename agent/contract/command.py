@@ -138,7 +138,7 @@ class CommandState(Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason | None
     accepted_at: str
     updated_at: str
-    result: Raw | None
+    result: Raw  # JSON, ``null`` without one
 
 
 class CommandPage(Struct, frozen=True, forbid_unknown_fields=True):

@@ -187,7 +187,7 @@ def state_of(run: Run) -> CommandState:
         reason=run.reason,
         accepted_at=rfc3339(run.accepted_at),
         updated_at=rfc3339(run.updated_at),
-        result=None if run.result is None else Raw(run.result),
+        result=Raw(run.result or b"null"),
     )
 
 
