@@ -168,6 +168,8 @@ CATALOGUE: Mapping[str, FaultKind] = _catalogue(
         Impact.SETTLE,
         "The journal cannot be written: new records are refused",
         "Make room on the data volume or replace the medium; the payment application keeps its records until then.",
+        Lasts.AGES_OUT,
+        ages_out_s=3600.0,
     ),
     FaultKind(
         "TXN-JRN-002",
