@@ -18,6 +18,7 @@ from agent.uplink.daemon_thread import run_in_daemon_thread
 
 T = TypeVar("T")
 FAILURE: Final = 0x80  # Reason Codes from here on
+TOPIC_NAME_INVALID: Final = 0x90
 PACKET_TOO_LARGE: Final = 0x95
 RETAIN_NOT_SUPPORTED: Final = 0x9A
 QOS_NOT_SUPPORTED: Final = 0x9B
@@ -108,15 +109,18 @@ class Link:
 
         Raises:
             LinkDown: Nothing was sent.
-            PublishRefused: The broker has said that it takes no such message; nothing was sent.
+            PublishRefused: No Topic Name, or the broker has said that it takes no such message; nothing was sent.
         """
         self._check(topic, payload, retain=retain)
         await self._slots.acquire()
         try:
             acknowledged = self._up.send(topic, payload, retain, message_expiry_s)
-        except (LinkDown, ValueError):
+        except LinkDown:
             self._slots.release()
             raise
+        except ValueError as err:
+            self._slots.release()
+            raise refused(TOPIC_NAME_INVALID) from err
         loop = asyncio.get_running_loop()
         self._sent_at[acknowledged] = loop.time()
         acknowledged.add_done_callback(self._settled)

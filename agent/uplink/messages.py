@@ -1,0 +1,161 @@
+"""What the uplink itself says: ``agent/status``, ``agent/birth``, batches of metrics. Pure: facts in, messages out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from agent.contract import topics
+from agent.contract.publication import HARD_LIMIT_BYTES, Publication
+
+Value = float | int | str | None
+UNSENDABLE: Final = "unsendable"
+_CONN_SHIFT: Final = 20
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this terminal is, as its birth message tells; everything but the connection's own facts.
+
+    Attributes:
+        version: Of the agent.
+        versions: Of other parts, part → version.
+        schemas: Kind of message → version of its form.
+        bindings: The payment side's names, each with provider, mid and tid.
+    """
+
+    serial: str
+    boot_id: str
+    journal_id: str
+    version: str
+    model: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    capabilities: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    schemas: Mapping[str, int] = field(default_factory=dict)
+    bindings: tuple[tuple[str, str, str], ...] = ()
+
+
+class Status(Struct, frozen=True, forbid_unknown_fields=True):
+    """``agent/status``. ``conn`` grows with every connection within one journal; an older one's word does not count."""
+
+    online: bool
+    conn: int
+    boot_id: str
+    journal_id: str
+    at: str
+
+
+class Binding(Struct, frozen=True, forbid_unknown_fields=True):
+    provider: str
+    mid: str
+    tid: str
+
+
+class Birth(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``agent/birth``."""
+
+    site: str
+    terminal: str
+    serial: str
+    model: str | None
+    bindings: tuple[Binding, ...]
+    version: str
+    versions: Mapping[str, str]
+    capabilities: tuple[str, ...]
+    commands: tuple[str, ...]
+    schemas: Mapping[str, int]
+    boot_id: str
+    journal_id: str
+    conn: int
+    at: str
+
+
+class Batch(Struct, frozen=True, forbid_unknown_fields=True):
+    """``agent/m/<group>``: the latest readings, each with its unit in the name."""
+
+    at: str
+    values: Mapping[str, Value]
+
+
+class UnsendableData(Struct, frozen=True, forbid_unknown_fields=True):
+    topic: str
+    size_bytes: int
+    limit_bytes: int
+
+
+class UnsendableEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """CloudEvents 1.0 on ``agent/e/unsendable``: a message was too large and this stands in its place."""
+
+    specversion: str = "1.0"
+    id: str
+    source: str
+    type: str = "pos-agent.unsendable"
+    subject: str
+    time: str
+    datacontenttype: str = "application/json"
+    data: UnsendableData
+
+
+def connection_number(start_counter: int, attempt: int) -> int:
+    """``conn``: how often the agent started within this journal × 2^20, plus the attempt since then."""
+    return (start_counter << _CONN_SHIFT) + attempt
+
+
+def status(identity: Identity, conn: int, at: str, *, online: bool) -> Publication:
+    """The Will Message too: then ``at`` is when the connection was asked for, not when it broke."""
+    payload = msgspec.json.encode(Status(online, conn, identity.boot_id, identity.journal_id, at))
+    return Publication(topics.STATUS, payload, retain=True)
+
+
+def says_offline(payload: bytes) -> bool:
+    """Whether a received ``agent/status`` says offline; what is no status at all says nothing."""
+    try:
+        return not msgspec.json.decode(payload, type=Status).online
+    except msgspec.DecodeError:  # the broker may hold anything; ValidationError is one of these
+        return False
+
+
+def birth(identity: Identity, address: topics.Address, conn: int, at: str) -> Publication:
+    said = Birth(
+        site=address.site,
+        terminal=address.terminal,
+        serial=identity.serial,
+        model=identity.model,
+        bindings=tuple(Binding(*binding) for binding in identity.bindings),
+        version=identity.version,
+        versions=identity.versions,
+        capabilities=identity.capabilities,
+        commands=identity.commands,
+        schemas=identity.schemas,
+        boot_id=identity.boot_id,
+        journal_id=identity.journal_id,
+        conn=conn,
+        at=at,
+    )
+    return Publication(topics.BIRTH, msgspec.json.encode(said), retain=True)
+
+
+def batch(group: str, values: Mapping[str, Value], at: str) -> Publication:
+    return Publication(topics.metrics(group), msgspec.json.encode(Batch(at, values)), qos=0)
+
+
+def unsendable(publication: Publication, event_id: str, source: str, at: str) -> Publication:
+    """Goes out in place of a message beyond the hard limit.
+
+    Args:
+        event_id: The same at every repetition, so that the far side can tell it is one.
+        source: ``pos/v1/<site>/<terminal>``.
+    """
+    event = UnsendableEvent(
+        id=event_id,
+        source=source,
+        subject=publication.below,
+        time=at,
+        data=UnsendableData(publication.below, len(publication.payload), HARD_LIMIT_BYTES),
+    )
+    return Publication(topics.event(UNSENDABLE), msgspec.json.encode(event))
