@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from agent.devices import fit
 from agent.errors import ConfigInvalid
 from agent.model_file import Model, read_model
 from agent.strict_toml import Reader, Unreadable, read_table
@@ -240,9 +241,9 @@ def _check_meaning(settings: Settings, model: Model | None, reader: Reader) -> N
     names = [application.name for application in settings.application]
     for name in {name for name in names if names.count(name) > 1}:
         reader.problem("application", f"the name {name} stands twice")
-    for name, device in settings.devices.items():
-        if device.driver is None and (model is None or name not in model.devices):
-            reader.problem(f"devices.{name}.driver", "is required: the model file does not describe this device")
+    _fitted, problems = fit(model, settings.devices)
+    for key, text in problems:
+        reader.problem(key, text)
 
 
 def _is_loopback(host: str) -> bool:

@@ -75,7 +75,7 @@ class About:
         self,
         identity: Identity,
         journal: TransactionJournal,
-        link: LinkState,
+        link: LinkView,
         metrics: Callable[[], Mapping[str, object]],
         clock: Clock,
     ) -> None:
@@ -109,7 +109,7 @@ class About:
         return self._metrics()
 
 
-class LinkState:
+class LinkView:
     """Remembers what the uplink last said of its link."""
 
     def __init__(self, clock: Clock, *, configured: bool) -> None:

@@ -8,7 +8,7 @@ idling costs no wake-up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -98,3 +98,12 @@ async def run_restarting(
         if clock.monotonic() - started_at >= steady_s:
             backoff.reset()
         await clock.sleep(backoff.next_s())
+
+
+async def end_together(tasks: Sequence[asyncio.Task[None]], grace_s: float) -> None:
+    """Cancel all and wait for them; one that does not end within ``grace_s`` is left behind and named."""
+    for task in tasks:
+        task.cancel()
+    _done, left = await asyncio.wait(tasks, timeout=grace_s)
+    if left:
+        log.error("service.did_not_stop", services=[task.get_name() for task in left], waited_s=grace_s)

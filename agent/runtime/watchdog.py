@@ -1,4 +1,4 @@
-"""Feeds systemd's watchdog, and only while everything makes progress: a daemon that hangs must be restarted, not kept."""
+"""Feeds systemd's watchdog, and only while everything makes progress: a daemon that hangs must be restarted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 import structlog
 
 from agent.runtime.clock import Clock
-from agent.runtime.sd_notify import Notifier
 from agent.runtime.services import Pulses
+from agent.runtime.systemd import Notifier
 
 log = structlog.get_logger("watchdog")
 

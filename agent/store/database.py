@@ -83,6 +83,7 @@ class Database:
         self._reader: Reader | None = None
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._tell: Callable[[], None] = lambda: None
 
     def open(self) -> None:
         """Create or open the file and bring its schema up to date. Blocking.
@@ -129,6 +130,10 @@ class Database:
             self._threads.append(_start(self._reader.run, "store-reader"))
         return await self._reader.submit(query)
 
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called on the loop after each commit of more than transactions: the outbox may have grown."""
+        self._tell = tell
+
     def writer_stalled(self) -> bool:
         """True when the writer thread has worked on one batch for longer than 20 s."""
         return self._writer is not None and self._writer.stalled
@@ -173,10 +178,15 @@ class Database:
             writer.put(Task(work, item, worth, future, is_bulk=is_bulk))
         return future
 
+    def _committed(self) -> None:
+        self._tell()
+
     def _start_writer(self) -> GroupWriter:
         if self._handle is None:
             raise StoreUnavailable("the store is not open", hint="open it first")
-        self._writer = GroupWriter(self._handle, asyncio.get_running_loop(), self._clock, self._max_group)
+        self._writer = GroupWriter(
+            self._handle, asyncio.get_running_loop(), self._clock, self._max_group, self._committed
+        )
         if not self._closed:
             self._threads.append(_start(self._writer.run, "store-writer"))
         return self._writer

@@ -134,6 +134,7 @@ class GroupWriter:
     loop: asyncio.AbstractEventLoop
     clock: Clock
     max_group: int
+    tell: Callable[[], None]  # called on the loop when something other than transactions was committed
     counters: WriterCounters = field(default_factory=WriterCounters)
     _queue: deque[Task] = field(default_factory=deque)
     _wake: threading.Condition = field(default_factory=threading.Condition)
@@ -243,7 +244,7 @@ class GroupWriter:
 
     def _deliver(self, group: list[Task]) -> None:
         try:
-            self.loop.call_soon_threadsafe(_resolve, group)
+            self.loop.call_soon_threadsafe(_resolve, group, self.tell)
         except RuntimeError:  # the loop is closed: nobody waits any more, and what was committed stays
             log.info("store.nobody_waits", jobs=len(group))
 
@@ -266,7 +267,7 @@ def _perform(db: Connection, group: list[Task]) -> None:
         index = end
 
 
-def _resolve(group: list[Task]) -> None:
+def _resolve(group: list[Task], tell: Callable[[], None]) -> None:
     for task in group:
         if task.future.done():  # the caller was cancelled; its record is stored all the same
             continue
@@ -277,3 +278,5 @@ def _resolve(group: list[Task]) -> None:
             task.future.set_exception(error)
         else:
             task.future.set_result(task.result)
+    if any(task.worth is not Worth.TRANSACTION and task.error is None for task in group):
+        tell()

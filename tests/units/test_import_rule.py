@@ -26,7 +26,14 @@ FLOORS = {
     "contract": 0,
 }
 ABOVE_ALL = {"agent/boot.py", "agent/__main__.py"}
-FOR_BOOT_ONLY = {"agent.config", "agent.model_file", "agent.strict_toml", "agent.boot", "agent.__main__"}
+FOR_BOOT_ONLY = {
+    "agent.config",
+    "agent.devices",
+    "agent.model_file",
+    "agent.strict_toml",
+    "agent.boot",
+    "agent.__main__",
+}
 ONLY_HERE = {
     # The demo's witness reads the file without any code of the store: that is what makes it a witness.
     "sqlite3": {"agent/store/database.py", "agent/demo/evidence.py"},
@@ -62,13 +69,18 @@ def _broken_rules(name: str, imported: str) -> str | None:
     if name in ABOVE_ALL:
         return None
     if top == "drivers":
-        if name.startswith("agent/demo/") or imported.startswith(("drivers.contract", "drivers.errors")):
+        if (
+            name == "agent/devices.py"
+            or name.startswith("agent/demo/")
+            or imported.startswith(("drivers.contract", "drivers.errors"))
+        ):
             return None
         return "rooms see only drivers.contract and drivers.errors"
     if top != "agent" or imported.startswith(("agent.errors", "agent.__version__")):
         return None
     if any(imported == one or imported.startswith(f"{one}.") for one in FOR_BOOT_ONLY):
-        inside = name in {f"{one.replace('.', '/')}.py" for one in FOR_BOOT_ONLY}
+        # The demo starts the same agent with its own development key; nothing else may.
+        inside = name in {"agent/demo/daemon.py", *(f"{one.replace('.', '/')}.py" for one in FOR_BOOT_ONLY)}
         return None if inside else "settings and model files are read by boot.py and __main__.py only"
     parts = name.split("/")
     if len(parts) < 3:

@@ -22,8 +22,8 @@ from agent.runtime.boot_identity import read_boot_id
 from agent.runtime.clock import SystemClock, rfc3339
 from agent.runtime.durable_files import write_durably
 from agent.runtime.identifiers import uuid7
-from agent.runtime.sd_notify import Notifier, watchdog_interval_s
 from agent.runtime.state_lock import StateLock
+from agent.runtime.systemd import Notifier, watchdog_interval_s
 
 
 def test_identifiers_are_version_7_and_time_ordered() -> None:

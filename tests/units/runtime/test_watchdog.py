@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from agent.runtime.sd_notify import Notifier
 from agent.runtime.services import Pulses
+from agent.runtime.systemd import Notifier
 from agent.runtime.watchdog import Watchdog
 from tests.kit.manual_clock import ManualClock
 

@@ -1,9 +1,10 @@
-"""The systemd notification protocol, ``sd_notify(3)``: one datagram of ``NAME=value`` lines; nothing without systemd."""
+"""What systemd gives a service, and is told by it: ``sd_notify(3)`` datagrams, the watchdog, credentials."""
 
 from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 
 class Notifier:
@@ -35,3 +36,12 @@ def watchdog_interval_s() -> float | None:
     if not usec.isdigit() or int(usec) == 0 or (pid.isdigit() and int(pid) != os.getpid()):
         return None
     return int(usec) / 1_000_000 / 2
+
+
+def credential_or(configured: str | None, name: str) -> Path | None:
+    """The configured file, else systemd's credential ``name`` (``LoadCredential=``) where there is one, else None."""
+    if configured is not None:
+        return Path(configured)
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    found = Path(folder) / name if folder else None
+    return found if found is not None and found.is_file() else None
