@@ -77,7 +77,7 @@ class Room:
         self.database = database(folder / "agent.db", self.clock)
         self.journal = RunJournal(self.database, self.clock)
         commands = {**build_commands(check=self.shelf.check, devices=self.shelf.devices), **(more or {})}
-        planner = Planner(commands, self.clock, lambda: self.trusted, lambda now: now.time())
+        self.planner = planner = Planner(commands, self.clock, lambda: self.trusted, lambda now: now.time())
         pulse = Pulses(self.clock).add("engine")
         self.engine = Engine(self.journal, planner.plan_for, planner.gate, self.clock, pulse)
         address = Address("site-1", TERMINAL)
