@@ -105,7 +105,7 @@ class Intake:
             raise BadRequest("an envelope carries the whole order", field="envelope", hint="send the envelope alone")
         try:
             payload = msgspec.json.encode(order.envelope)
-        except (OverflowError, RecursionError) as err:
+        except RecursionError as err:
             raise NotAuthentic("no_envelope") from err
         admission = self._believe(payload, None, site_wide=False, source="hand")
         return replace(admission, origin=replace(admission.origin, uid=caller.uid))
@@ -124,7 +124,7 @@ class Intake:
         try:
             arguments = msgspec.json.encode(order.arguments or {})
             digest = digest_of_local(order)
-        except (OverflowError, RecursionError) as err:
+        except RecursionError as err:
             raise BadRequest("arguments hold what cannot be stored", field="arguments") from err
         now, policy = self._clock.now(), self._policy()
         prepared = self._planner.prepare(name, arguments)

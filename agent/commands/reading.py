@@ -54,7 +54,7 @@ def content_of(request: CommandRequest) -> bytes:
     """What an order says as canonical JSON: however it was written, the same meaning is the same bytes.
 
     Raises:
-        ValueError, OverflowError, RecursionError: The arguments hold what cannot be written again.
+        ValueError, RecursionError: The arguments hold what cannot be written again.
     """
     values = {
         "command_id": request.command_id,
@@ -98,7 +98,7 @@ def _strictly(
     try:
         request = msgspec.json.decode(payload, type=CommandRequest)
         content = content_of(request)
-    except (ValueError, OverflowError, RecursionError) as err:  # MsgspecError is a ValueError
+    except (ValueError, RecursionError) as err:  # MsgspecError is a ValueError
         return None, f"wrong at {_place(err)}", b""
     if card_data.scan_text(request.reason or "") or card_data.scan_tree(parsed.values.get("arguments")):
         return None, "it holds what looks like card data", b""
