@@ -20,6 +20,8 @@ from agent.contract.rpc import ErrorObject
 from agent.errors import CardDataRejected
 
 NO_ID: Final = b"null"
+MAX_DEPTH: Final = 64
+"""Objects and arrays inside each other; deeper is refused, so that nobody behind this door can run out of stack."""
 _MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 _PLAIN_ID_LIMIT: Final = 10**12  # fewer digits than any card number
 _LARGEST_ID: Final = 10**rpc.MAX_ID_CHARACTERS
@@ -126,8 +128,23 @@ def _parse(frame: bytes) -> object:
     except (ValueError, RecursionError):  # msgspec's, json's and Unicode errors: all may quote the frame
         pass
     else:
-        return value
+        if frame.count(b"{") + frame.count(b"[") <= MAX_DEPTH or not _is_deeper(value, MAX_DEPTH):
+            return value
     raise WireFault(rpc.NOT_JSON)
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            item
+            for holder in level
+            for item in (holder.values() if isinstance(holder, dict) else holder if isinstance(holder, list) else ())
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _request_id(value: dict[str, object]) -> bytes | None:

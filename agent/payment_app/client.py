@@ -82,7 +82,11 @@ class _Entry:
 
     def __init__(self, record: Record) -> None:
         self.record = dict(record)
-        self.text = json.dumps(self.record, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+        try:
+            text = json.dumps(self.record, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        self.text = text.encode()
         self.outcome: Outcome | None = None
         self.problem: RecordKept | None = None
 

@@ -225,6 +225,16 @@ def test_fractions_and_exponents_are_marked_wherever_they_stand() -> None:
     assert isinstance(marked[2]["d"], NotAnInteger)
 
 
+@pytest.mark.parametrize(("depth", "fits"), [(64, True), (65, False), (200, False)])
+def test_nesting_is_bounded(depth: int, fits: bool) -> None:
+    inside = b"[" * (depth - 2) + b"]" * (depth - 2)  # in params, in the request
+    frame = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":' + inside + b',"b":[' + b"{}," * 80 + b"{}]}}"
+    if fits:
+        assert parse_request(frame).method == "m"
+    else:
+        assert fault_of(frame).error.code == rpc.PARSE_ERROR
+
+
 @given(st.binary(max_size=400))
 @example(b'{"a":"\\ud83d\\ude00","a":1}')
 def test_arbitrary_bytes_are_a_request_or_a_fault(frame: bytes) -> None:
