@@ -116,10 +116,11 @@ def describe(below: str, payload: bytes) -> Said | None:
 def describe_state(state: OperationState) -> Said:
     """A command's state in words."""
     parts = [state.state]
-    if state.step is not None:
+    under_way = state.state not in FINAL
+    if under_way and state.step is not None:
         steps = len(state.steps) if isinstance(state.steps, list) else state.steps
         parts.append(f"step {state.step}" + (f" of {steps}" if steps is not None else ""))
-    if state.progress is not None:
+    if under_way and state.progress is not None:
         parts.append(f"{state.progress:.0f} %")
     text = ", ".join(parts)
     if state.reason is not None:

@@ -31,7 +31,7 @@ def operation_lines(operation: Operation, style: Style) -> list[str]:
     lines = [f"{plain(operation.name)}  {state}", f"  command id  {plain(operation.command_id)}"]
     how_far = _how_far(operation)
     if how_far:
-        lines.append(f"  step        {how_far}")
+        lines.append(f"  progress    {how_far}")
     if operation.reason:
         lines += wrap(_reason(operation), style, " " * 14, "  reason      ")
     if operation.accepted_at:
@@ -49,18 +49,20 @@ def operation_table(operations: Sequence[Operation], style: Style) -> list[str]:
         return ["no commands recorded"]
     rows = [
         [
-            Cell(plain(operation.name)),
             Cell(plain(operation.command_id), DIM),
+            Cell(plain(operation.name)),
             Cell(plain(operation.state), TONES.get(operation.state, "")),
-            Cell(style.local(operation.updated_at)[5:] if operation.updated_at else "-"),
-            Cell(plain(operation.reason.code) if operation.reason else ""),
+            Cell(style.local(operation.updated_at)[5:16] if operation.updated_at else "-"),
         ]
         for operation in operations
     ]
-    return table(["command", "command id", "state", "updated", "reason"], rows, style, 0)
+    return table(["command id", "command", "state", "updated"], rows, style, 1)
 
 
 def _how_far(operation: Operation) -> str:
+    """Step and share of an order that is under way; of one that has ended they say nothing more."""
+    if operation.state in FINAL:
+        return ""
     parts = []
     steps = len(operation.steps) if isinstance(operation.steps, list) else operation.steps
     if operation.step is not None:

@@ -155,5 +155,17 @@ def test_a_command_is_shown_in_one_line_and_in_full() -> None:
     assert "reason      STEP_FAILED: no answer" in text
     assert "device: printer-0" in text
     assert "updated     2026-11-21 10:00:00   revision 1" in text
-    assert "failed" in operation_table([failed], SHANGHAI)[1]
+    assert operation_table([failed], SHANGHAI)[1].split() == [failed.command_id, "ping", "failed", "11-21", "10:00"]
     assert operation_table([], SHANGHAI) == ["no commands recorded"]
+
+
+def test_progress_is_told_of_what_is_under_way_only() -> None:
+    assert "  progress    step 2 of 5, 40 %" in operation_lines(
+        state("running", step=2, steps=5, progress=40), SHANGHAI
+    )
+    assert not any("step" in line for line in operation_lines(state("succeeded", step=5, steps=5), SHANGHAI))
+
+
+def test_a_list_of_commands_fits_80_columns() -> None:
+    long = msgspec.structs.replace(state("rolled_back"), name="collect_diagnostics_of_everything")
+    assert max(columns(line) for line in operation_table([long], SHANGHAI)) <= 80
