@@ -23,7 +23,7 @@ from agent.commands.intake import Identity as OrderIdentity
 from agent.commands.intake import Intake, LocalCaller
 from agent.commands.planning import Planner
 from agent.commands.security_log import SecurityLog
-from agent.config import Loaded, Settings, Uplink, good_copy_files
+from agent.config import Loaded, Settings, Uplink, keep_good_copy
 from agent.contract import card_data
 from agent.contract.health import Thresholds
 from agent.contract.policy import Policy
@@ -46,7 +46,6 @@ from agent.runtime import event_log
 from agent.runtime.backoff import Backoff
 from agent.runtime.boot_identity import read_boot_id
 from agent.runtime.clock import Clock, SystemClock
-from agent.runtime.durable_files import write_durably
 from agent.runtime.services import Pulses, Service, end_together, run_restarting
 from agent.runtime.state_lock import StateLock
 from agent.runtime.systemd import Notifier, credential_or, watchdog_interval_s
@@ -175,7 +174,7 @@ class _Agent:
         self._build(beginning)
         await self._monitor.restore()
         self._report_start(beginning)
-        self._keep_good_copy()
+        keep_good_copy(self._loaded)
         for door in self._doors:
             door.open()
         doors = [asyncio.create_task(door.run(), name=door.name) for door in self._doors]
@@ -222,6 +221,7 @@ class _Agent:
             read_deadline_s=settings.health.read_deadline_s,
             delays=self._delays(),
         )
+        database.on_trouble(lambda bad, why: self._monitor.report("TXN-JRN-001", "journal", bad, why))
         runs = RunJournal(database, clock)
         trusted = clock_trust(settings.clock.trust)
         commands = build_commands(check=self._monitor.check, devices=self._monitor.devices)
@@ -372,20 +372,6 @@ class _Agent:
             self._monitor.report("SW-AGT-002", "agent", True, problems[0])
         if self._settings.uplink is not None:
             self._monitor.report("NET-MQT-001", "uplink", True, "not connected yet")
-
-    def _keep_good_copy(self) -> None:
-        """Write the last good copy when this configuration is another one; nothing is written otherwise."""
-        if self._loaded.problems:
-            return
-        for name, content in good_copy_files(self._loaded).items():
-            path = Path(self._settings.paths.state) / name
-            try:
-                if content is None:
-                    path.unlink(missing_ok=True)
-                elif not path.exists() or path.read_bytes() != content:
-                    write_durably(path, content)
-            except OSError as err:
-                log.error("config.good_copy_failed", file=name, reason=err.strerror)
 
     def _status(self) -> str:
         ready = "ready to sell" if self._monitor.snapshot().readiness.ready else "NOT ready to sell"

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import structlog
 from msgspec import Meta, Struct
 
 from agent.devices import fit
 from agent.errors import ConfigInvalid
 from agent.model_file import Model, read_model
+from agent.runtime.durable_files import write_durably
 from agent.strict_toml import Reader, Unreadable, read_table
+
+log = structlog.get_logger("config")
 
 DEFAULT_FILE = Path("/etc/pos-agent/agent.toml")
 DEFAULT_STATE = Path("/var/lib/pos-agent")
@@ -163,6 +167,21 @@ def good_copy_files(loaded: Loaded) -> dict[str, bytes | None]:
     import tomli_w  # noqa: PLC0415  # needed only when the configuration changed
 
     return {GOOD_COPY: tomli_w.dumps(loaded.table).encode(), GOOD_MODEL: loaded.model_text}
+
+
+def keep_good_copy(loaded: Loaded) -> None:
+    """Write the last good copy when this configuration is another one; nothing is written otherwise."""
+    if loaded.problems:
+        return
+    for name, content in good_copy_files(loaded).items():
+        path = Path(loaded.settings.paths.state) / name
+        try:
+            if content is None:
+                path.unlink(missing_ok=True)
+            elif not path.exists() or path.read_bytes() != content:
+                write_durably(path, content)
+        except OSError as err:
+            log.error("config.good_copy_failed", file=name, reason=err.strerror)
 
 
 def _good_copy(folder: Path) -> Loaded | None:

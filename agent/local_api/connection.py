@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
-from collections import deque
 from typing import Final, Protocol, cast
 
 from agent.contract import rpc
@@ -18,10 +17,10 @@ from agent.contract.rpc import ErrorObject
 from agent.local_api import wire
 from agent.local_api.limits import Limits
 from agent.local_api.peer import Caller
+from agent.local_api.unread import UnreadAnswers
 from agent.local_api.wire import FrameCutter, FrameTooLong, Request, WireFault
 
 READ_BYTES: Final = 64 * 1024
-_MARK_EVERY_S: Final = 0.05
 _MOST_DISCARDED_BYTES: Final = 2 * 1024 * 1024
 
 
@@ -71,8 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._answers: list[bytes] = []
         self._answers_bytes = 0
         self._soon = False
-        self._sent_bytes = 0
-        self._marks: deque[tuple[int, float]] = deque()
+        self._unread = UnreadAnswers()
         self._reading = True
         self._eof = False
         self._ending = False
@@ -150,12 +148,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None:
             return False
         waiting = self._transport.get_write_buffer_size()
-        read = self._sent_bytes - waiting
-        while self._marks and self._marks[0][0] <= read:
-            self._marks.popleft()
-        if waiting and not self._marks:
-            self._marks.append((self._sent_bytes, now_s))
-        if self._marks and now_s - self._marks[0][1] >= self._limits.stalled_s:
+        if self._unread.waited_s(waiting, now_s) >= self._limits.stalled_s:
             self._cut_off("its answers waited too long")
             return False
         return waiting > 0
@@ -219,7 +212,7 @@ class Connection(asyncio.BufferedProtocol):
             return True
         if self._answers_bytes >= self._limits.pause_bytes:
             self._write()
-        if not self._marks or self._transport is None:
+        if not self._unread or self._transport is None:
             return False
         return self._transport.get_write_buffer_size() >= self._limits.pause_bytes
 
@@ -268,20 +261,18 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or not self._answers or self._lingering:
             return
-        if self._marks and transport.get_write_buffer_size() > self._limits.waiting_bytes:
+        if self._unread and transport.get_write_buffer_size() > self._limits.waiting_bytes:
             self._cut_off("too many of its answers waited")
             return
         transport.write(self._answers[0] if len(self._answers) == 1 else b"".join(self._answers))
-        self._sent_bytes += self._answers_bytes
+        self._unread.sent(self._answers_bytes)
         self._answers.clear()
         self._answers_bytes = 0
         if transport.get_write_buffer_size():
-            now_s = self._loop.time()
-            if not self._marks or now_s - self._marks[-1][1] > _MARK_EVERY_S:
-                self._marks.append((self._sent_bytes, now_s))
+            self._unread.wait(self._loop.time())
             self._host.answers_wait(self)
-        elif self._marks:
-            self._marks.clear()
+        elif self._unread:
+            self._unread.all_left()
 
     def _close_when_done(self) -> None:
         """Nothing more is coming: close, or leave a peer that may still be sending the time to read why."""

@@ -83,7 +83,9 @@ class Database:
         self._reader: Reader | None = None
         self._threads: list[threading.Thread] = []
         self._closed = False
-        self._tell: Callable[[], None] = lambda: None
+        self._tell_commit: Callable[[], None] = lambda: None
+        self._tell_trouble: Callable[[bool, str], None] = lambda _in_trouble, _detail: None
+        self._in_trouble = False
 
     def open(self) -> None:
         """Create or open the file and bring its schema up to date. Blocking.
@@ -132,7 +134,11 @@ class Database:
 
     def after_commit(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called on the loop after each commit of more than transactions: the outbox may have grown."""
-        self._tell = tell
+        self._tell_commit = tell
+
+    def on_trouble(self, tell: Callable[[bool, str], None]) -> None:
+        """Have ``tell(in_trouble, why)`` called on the loop when writing begins to fail, and when it works again."""
+        self._tell_trouble = tell
 
     def writer_stalled(self) -> bool:
         """True when the writer thread has worked on one batch for longer than 20 s."""
@@ -178,14 +184,19 @@ class Database:
             writer.put(Task(work, item, worth, future, is_bulk=is_bulk))
         return future
 
-    def _committed(self) -> None:
-        self._tell()
+    def _settled(self, group: list[Task]) -> None:
+        failed = next((task.error for task in group if isinstance(task.error, StoreFull | StoreUnavailable)), None)
+        if (failed is not None) != self._in_trouble:
+            self._in_trouble = failed is not None
+            self._tell_trouble(self._in_trouble, failed.message if failed is not None else "")
+        if any(task.worth is not Worth.TRANSACTION and task.error is None for task in group):
+            self._tell_commit()
 
     def _start_writer(self) -> GroupWriter:
         if self._handle is None:
             raise StoreUnavailable("the store is not open", hint="open it first")
         self._writer = GroupWriter(
-            self._handle, asyncio.get_running_loop(), self._clock, self._max_group, self._committed
+            self._handle, asyncio.get_running_loop(), self._clock, self._max_group, self._settled
         )
         if not self._closed:
             self._threads.append(_start(self._writer.run, "store-writer"))

@@ -134,7 +134,7 @@ class GroupWriter:
     loop: asyncio.AbstractEventLoop
     clock: Clock
     max_group: int
-    tell: Callable[[], None]  # called on the loop when something other than transactions was committed
+    settled: Callable[[list[Task]], None]  # called on the loop after each group
     counters: WriterCounters = field(default_factory=WriterCounters)
     _queue: deque[Task] = field(default_factory=deque)
     _wake: threading.Condition = field(default_factory=threading.Condition)
@@ -244,7 +244,7 @@ class GroupWriter:
 
     def _deliver(self, group: list[Task]) -> None:
         try:
-            self.loop.call_soon_threadsafe(_resolve, group, self.tell)
+            self.loop.call_soon_threadsafe(_resolve, group, self.settled)
         except RuntimeError:  # the loop is closed: nobody waits any more, and what was committed stays
             log.info("store.nobody_waits", jobs=len(group))
 
@@ -267,16 +267,13 @@ def _perform(db: Connection, group: list[Task]) -> None:
         index = end
 
 
-def _resolve(group: list[Task], tell: Callable[[], None]) -> None:
+def _resolve(group: list[Task], settled: Callable[[list[Task]], None]) -> None:
     for task in group:
         if task.future.done():  # the caller was cancelled; its record is stored all the same
             continue
         error = task.error or (task.result if isinstance(task.result, AgentError) else None)
-        if (
-            error is not None
-        ):  # a job returns a refusal, so that it spoils nobody else's group; its caller sees it raised
+        if error is not None:  # a refusal is returned by its job, so that it spoils nobody else's group
             task.future.set_exception(error)
         else:
             task.future.set_result(task.result)
-    if any(task.worth is not Worth.TRANSACTION and task.error is None for task in group):
-        tell()
+    settled(group)

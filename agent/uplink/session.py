@@ -117,6 +117,7 @@ class Session:
         will = self._status(online=False)
         link = Link(self._broker, self._address.terminal, will=Will(self._address.topic(will.below), will.payload))
         up_s: float | None = None
+        over = "failed"
         try:
             self._pulse.working(self._broker.connect_timeout_s + _OPENING_S)
             await link.open()
@@ -126,15 +127,15 @@ class Session:
             self._changed(True, f"connected to {self._broker.host}:{self._broker.port}")
             await self._serve(link)
         except LinkDown as err:
-            await link.close(orderly=False)
-            self._changed(False, err.message)
+            over = err.message
         except asyncio.CancelledError:
+            over = "stopped"
             await self._leave(link)
-            self._changed(False, "stopped")
             raise
         finally:
             self._pulse.resting()
             await link.close(orderly=False)
+            self._changed(False, over)
             if up_s is not None and self._clock.monotonic() - up_s >= self._steady_s:
                 self._backoff.reset()
 
