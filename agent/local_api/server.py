@@ -119,7 +119,12 @@ class LocalServer:
         if self._listener is None:
             return
         reception = Reception(
-            self._door, self._listener, self.limits, self._groups, self._seldom, partial(Connection, self)
+            self._door,
+            self._listener,
+            self.limits,
+            groups=self._groups,
+            seldom=self._seldom,
+            connect=partial(Connection, self),
         )
         self._reception = reception
         reception.open()
