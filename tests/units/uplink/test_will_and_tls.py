@@ -110,18 +110,30 @@ async def test_tls_with_both_certificates_and_only_with_the_pinned_authority(tmp
     with plain as broker:
 
         def address(ca: str = "ca", name: str | None = "terminal") -> BrokerAddress:
-            own = {"certificate_file": tmp_path / f"{name}.pem", "key_file": tmp_path / f"{name}.key"} if name else {}
-            return BrokerAddress(broker.host, broker.port, tls=True, ca_file=tmp_path / f"{ca}.pem", **own)
+            certificate, key = (tmp_path / f"{name}.pem", tmp_path / f"{name}.key") if name else (None, None)
+            return BrokerAddress(
+                broker.host,
+                broker.port,
+                tls=True,
+                ca_file=tmp_path / f"{ca}.pem",
+                certificate_file=certificate,
+                key_file=key,
+            )
+
+        async def attempt(wrong: BrokerAddress) -> None:
+            link = Link(wrong, "T-0001")
+            try:
+                await link.open()
+                await link.publish("a/b", b"x")  # TLS 1.3: the broker's refusal may come after our own handshake
+            finally:
+                await link.close(orderly=False)
 
         async with opened(Link(address(), "T-0001")) as link:
             for number in range(200):  # more than one TLS record, read and written
                 await link.publish("a/b", b"x" * 500 * (number % 5))
         for wrong in (address(ca="stranger"), address(ca="missing"), address(name=None), address(name="impostor")):
-            link = Link(wrong, "T-0001")
             with pytest.raises(LinkDown):
-                await link.open()
-                await link.publish("a/b", b"x")  # TLS 1.3: the broker's refusal may come after our own hand-shake
-            await link.close(orderly=False)
+                await attempt(wrong)
         async with Terminal(tmp_path, broker.host, broker.port, **tls_of(address())) as terminal:
             await terminal.put(Publication("agent/e/x", b"1"))
             await eventually(lambda: terminal.publisher.counters.acknowledged == 1, what="the message over TLS")
