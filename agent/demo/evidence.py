@@ -95,7 +95,10 @@ class BrokerWitness:
     def retained(self, topic_filter: str) -> dict[str, object]:
         """Topic Name → decoded payload of every retained message that matches."""
         command = [str(self._subscribe), "-h", "127.0.0.1", "-p", self._port, "-t", topic_filter, "--retained-only"]
-        done = subprocess.run([*command, "-W", "1", "-F", "%t %p"], capture_output=True, text=True, check=False)
+        enough = [] if "+" in topic_filter or "#" in topic_filter else ["-C", "1"]
+        done = subprocess.run(
+            [*command, *enough, "-W", "1", "-F", "%t %p"], capture_output=True, text=True, check=False
+        )
         found: dict[str, object] = {}
         for line in done.stdout.splitlines():
             topic, _, payload = line.partition(" ")
@@ -113,6 +116,7 @@ class BrokerWitness:
             message = self.retained(topic).get(topic)
             if isinstance(message, dict) and wanted.items() <= message.items():
                 return message
+            time.sleep(0.02)
             if time.monotonic() > deadline:
                 raise DemoFailed(f"{topic}: waited {timeout_s:g} s for {wanted}, the broker holds {message}")
 

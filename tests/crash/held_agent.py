@@ -15,22 +15,27 @@ import socket
 import sys
 from typing import Any
 
-from agent.store.database import Database, Worth
-
 from agent.__main__ import main
+from agent.store.database import Database, Worth
 
 _points = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 _hold_at = int(os.environ.get("HOLD_AT", "-1"))
 _count = 0
+_counting = False
 
 
 def _reach(what: str) -> None:
     global _count
     _count += 1
     _points.sendto(f"{_count} {what}".encode(), "\0" + os.environ["POINTS_SOCKET"])
-    if _count == _hold_at:
+    if _counting and _count == _hold_at:
         while True:
             signal.pause()
+
+
+def _count_from_here(_signal: int, _frame: object) -> None:
+    global _count, _counting
+    _count, _counting = 0, True
 
 
 def _trace() -> None:
@@ -49,5 +54,6 @@ def _trace() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, _count_from_here)
     _trace()
     sys.exit(main(["run", *sys.argv[1:]]))
