@@ -7,6 +7,7 @@ accepted order is the engine's business.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -134,7 +135,7 @@ class Inbox:
             ) from err
 
     async def _admit(self, admission: Admission) -> tuple[Decision, Run]:
-        """Decide and store in one job; then hand over or count."""
+        """Decide and store in one job; then hand over or count, even if nobody waits for it any more."""
         now, trusted = self._clock.now(), self._clock_trusted()
         stored: Run | None = None
         first: Decision = Accepted()
@@ -154,7 +155,7 @@ class Inbox:
                 ),
             )
             if isinstance(decision, Accepted | Turned):
-                runs.open_run(db, run, admission.origin, tell=not admission.site_wide)
+                runs.open_run(db, run, admission.origin, life=self._journal.life, tell=not admission.site_wide)
                 stored, first = run, decision
             elif isinstance(decision, Known) and stored is not None and run.rev == stored.rev:
                 decision = first  # repeated after a commit whose outcome was not known: it had happened
@@ -164,11 +165,14 @@ class Inbox:
                 runs.keep_back(db, run)
             return decision, run
 
-        decision, run = await self._database.write(job, worth=Worth.RUN)
-        self._follow_up(decision, run, admission)
-        return decision, run
+        stored_order = self._database.submit(job, worth=Worth.RUN)
+        stored_order.add_done_callback(lambda done: self._follow_up(done, admission))
+        return await asyncio.shield(stored_order)  # a link that breaks now cancels the caller, not what is stored
 
-    def _follow_up(self, decision: Decision, run: Run, admission: Admission) -> None:
+    def _follow_up(self, done: asyncio.Future[tuple[Decision, Run]], admission: Admission) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        decision, run = done.result()
         delay_s = self._spread_s() if admission.site_wide else 0.0
         facts = {"command_id": run.command_id, "name": run.name, "source": admission.origin.source}
         match decision:

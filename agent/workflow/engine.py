@@ -64,6 +64,7 @@ class Engine:
         self._waiting: dict[str, _Waiting] = {}
         self._begun: dict[str, Plan] = {}
         self._changed = asyncio.Event()
+        self._started = False
 
     def take(self, run: Run, delay_s: float = 0.0) -> None:
         """A run was just opened in the journal: begin it when it may, not before ``delay_s`` from now.
@@ -81,9 +82,11 @@ class Engine:
 
     async def run(self) -> None:
         """Recover, then work until cancelled."""
-        self._waiting.clear()  # the journal knows better, should this be another start in the same process
+        own_too, self._started = self._started, True
+        if own_too:
+            self._waiting.clear()  # the journal knows better
         async with asyncio.TaskGroup() as group:
-            for run in await self._until_stored(lambda: recover(self._journal, self._plan_for)):
+            for run in await self._until_stored(lambda: recover(self._journal, self._plan_for, own_too=own_too)):
                 self.take(run)
             while True:
                 self._changed.clear()

@@ -18,6 +18,7 @@ from agent.contract.command import CommandPage, CommandState, Reason, ReasonCode
 from agent.contract.publication import Publication
 from agent.errors import BadRequest
 from agent.runtime.clock import Clock, rfc3339
+from agent.runtime.identifiers import uuid7
 from agent.store import meta, outbox
 from agent.store.database import Database, Worth
 from agent.workflow.plan import Plan
@@ -63,6 +64,8 @@ class RunJournal:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self.life = uuid7()
+        """Names this process among those that opened runs: its own go to the engine, earlier ones are recovered."""
 
     async def record(self, run: Run, event: Event, plan: Plan | None) -> Run:
         """Apply ``event`` and store the outcome with its state message; the same run when nothing changes.
@@ -98,7 +101,11 @@ class RunJournal:
 
     async def open_runs(self) -> Sequence[Run]:
         """Every run that is not final, the oldest first."""
-        return await self._database.read(_open_runs)
+        return await self._database.read(lambda db: _open_runs(db, ""))
+
+    async def left_open(self) -> Sequence[Run]:
+        """Those of earlier lives: nobody in this process was handed them."""
+        return await self._database.read(lambda db: _open_runs(db, self.life))
 
     async def open_states(self) -> Sequence[CommandState]:
         """The state of every run that is not final, the oldest first."""
@@ -113,10 +120,9 @@ class RunJournal:
         await self._database.write(lambda db: _tell(db, command_id, self._clock.now()), worth=Worth.RUN)
 
     async def tell_untold(self) -> None:
-        """The same for all of them, after a start."""
-        untold = await self._database.read(
-            lambda db: [row[0] for row in db.execute("SELECT command_id FROM commands WHERE published_rev < rev")]
-        )
+        """The same for all of earlier lives, after a start."""
+        query = "SELECT command_id FROM commands WHERE published_rev < rev AND life <> ?"
+        untold = await self._database.read(lambda db: [row[0] for row in db.execute(query, (self.life,))])
         for command_id in untold:
             await self.tell(command_id)
 
@@ -130,11 +136,14 @@ class RunJournal:
         return await self._database.write(lambda db: _retire(db, now), worth=Worth.RUN)
 
 
-def open_run(db: Connection, run: Run, origin: Origin, *, tell: bool) -> None:
-    """Store a new run, or the final state of a refused order, inside a job; ``tell``: with its state message."""
+def open_run(db: Connection, run: Run, origin: Origin, *, life: str, tell: bool) -> None:
+    """Store a new run, or the final state of a refused order, inside a job; ``tell``: with its state message.
+
+    ``life`` is that of the `RunJournal`; whoever opens a run hands it to the engine.
+    """
     db.execute(
-        f"INSERT INTO commands ({_COLUMNS}, digest, source, uid, signers, expires_at, keep_until, published_rev)"  # noqa: S608
-        f" VALUES ({', '.join('?' * 21)})",
+        f"INSERT INTO commands ({_COLUMNS}, digest, source, uid, signers, expires_at, keep_until, life, published_rev)"  # noqa: S608
+        f" VALUES ({', '.join('?' * 22)})",
         (
             *_values(run),
             origin.digest,
@@ -143,6 +152,7 @@ def open_run(db: Connection, run: Run, origin: Origin, *, tell: bool) -> None:
             ",".join(origin.signers),
             _ms(origin.expires_at) + 1,  # rounded up: a floor just below an expiry would let that order in again
             _ms(origin.keep_until),
+            life,
             run.rev if tell else 0,
         ),
     )
@@ -259,8 +269,9 @@ def _newest(db: Connection, limit: int, before: int | None) -> list[tuple[int, R
     return [(row[-1], _run(row)) for row in rows]
 
 
-def _open_runs(db: Connection) -> list[Run]:
-    return [_run(row) for row in db.execute(f"SELECT {_COLUMNS} FROM commands WHERE {_OPEN} ORDER BY number")]  # noqa: S608
+def _open_runs(db: Connection, but_not_of: str) -> list[Run]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE {_OPEN} AND life <> ? ORDER BY number", (but_not_of,))  # noqa: S608
+    return [_run(row) for row in rows]
 
 
 def _values(run: Run) -> tuple[Any, ...]:

@@ -13,8 +13,10 @@ from agent.workflow.transition import AgentRestarted, PlanLost, Run
 log = structlog.get_logger("workflow")
 
 
-async def recover(journal: RunJournal, plan_for: Callable[[Run], Plan | None]) -> list[Run]:
-    """Bring every open run to where it can go on; those that are still open are returned, the oldest first.
+async def recover(journal: RunJournal, plan_for: Callable[[Run], Plan | None], *, own_too: bool = False) -> list[Run]:
+    """Bring every open run to where it can go on; those that are still open are returned, those begun first.
+
+    ``own_too``: not only of earlier lives of the agent; for an engine that starts again in the same process.
 
     Doing it again, after dying in its middle, is harmless.
 
@@ -23,7 +25,7 @@ async def recover(journal: RunJournal, plan_for: Callable[[Run], Plan | None]) -
     """
     await journal.tell_untold()
     still_open = []
-    for found in await journal.open_runs():
+    for found in await (journal.open_runs() if own_too else journal.left_open()):
         plan = plan_for(found)
         lost = found.phase.is_begun and (plan is None or found.step >= len(plan.steps))
         run = await journal.record(found, PlanLost() if lost else AgentRestarted(), plan)

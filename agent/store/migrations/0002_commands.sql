@@ -23,6 +23,7 @@ CREATE TABLE commands (
     expires_at    INTEGER NOT NULL,          -- raises replay_floor when the row goes; rounded up
     keep_until    INTEGER NOT NULL,          -- past the order's expiry; then the row may go
     published_rev INTEGER NOT NULL,          -- the last state put into the outbox
+    life          TEXT    NOT NULL,          -- of the process that accepted it: recovery is for those of earlier ones
     topic_cleared INTEGER NOT NULL DEFAULT 0 -- 1: its retained state message has been taken back
 );
 CREATE INDEX commands_open ON commands (number) WHERE phase IN ('accepted', 'waiting', 'ready', 'running');
