@@ -71,8 +71,12 @@ class PaymentMethods:
 def _decode_many(params: Mapping[str, object]) -> list[object]:
     """The records, not decoded yet: a wrong one must not spoil the others."""
     records = params.get("records")
-    if params.keys() == _RECORDS and isinstance(records, list) and 1 <= len(records) <= rpc.MAX_RECORDS:
-        return records
+    if params.keys() == _RECORDS and isinstance(records, list):
+        if 1 <= len(records) <= rpc.MAX_RECORDS:
+            return records
+        raise BadRequest(  # the records themselves may be right, and are none of this refusal's business
+            f"one call takes 1 to {rpc.MAX_RECORDS} records", field="records", hint="send them in several calls"
+        )
     return rpc.decode_params(params, RecordManyParams).records
 
 

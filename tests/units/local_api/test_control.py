@@ -161,6 +161,16 @@ async def test_numbers_of_arguments_arrive_as_they_were(at: Desk) -> None:
     assert answer["error"]["data"]["field"] == "arguments"
 
 
+async def test_an_identifier_among_the_arguments_is_no_card_number(at: Desk) -> None:
+    looks_alike = "01a1fd36-2a53-76ea-8156-827253425584"  # 8156827253425584 by rule R4 alone
+    order = {"command_id": looks_alike, "name": "cancel", "arguments": {"command_id": looks_alike}}
+    assert (await at.peer.result("command.run", order))["command_id"] == looks_alike
+    order["arguments"] = {"command_id": "41111111-1111-1111-4111-111111111111"}  # a number in disguise
+    assert (await at.peer.error("command.run", order))["data"]["code"] == "CARD_DATA_REJECTED"
+    error = await at.peer.error("transaction.list", {"transaction_id": looks_alike, "limit": 0})
+    assert (error["data"]["code"], error["data"]["field"]) == ("BAD_PARAMS", "limit")
+
+
 async def test_a_refusal_keeps_its_reason(at: Desk) -> None:
     error = await at.peer.error("command.run", {"command_id": "c1", "name": "lock"})
     assert (error["code"], error["data"]["code"], error["data"]["hint"]) == (
