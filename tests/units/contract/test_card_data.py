@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -213,9 +214,8 @@ LEGITIMATE = st.fixed_dictionaries(
         "masked_pan": st.tuples(st.text(DIGITS, min_size=6, max_size=6), st.text(DIGITS, min_size=4, max_size=4)).map(
             lambda ends: f"{ends[0]}******{ends[1]}"
         ),
-        "merchant_order_no": st.dates()
-        .map(lambda day: f"{day:%Y%m%d}00012345")
-        .filter(lambda text: not text.startswith(("3", "4", "5", "6", "81", "22"))),
+        # this century: a date of the years 2221 to 2720 would begin like a Mastercard number, and is held for one
+        "merchant_order_no": st.dates(date(2000, 1, 1), date(2099, 12, 31)).map(lambda day: f"{day:%Y%m%d}00012345"),
         "provider_txn_no": st.text(DIGITS, min_size=20, max_size=32),
         "memo": st.sampled_from(["table 12, two guests", "外卖 3 号, 辣", "ring twice; 2nd floor", "café — tip 10 %"]),
         "original": st.fixed_dictionaries({"transaction_id": st.uuids().map(str)}),
