@@ -22,7 +22,7 @@ from agent.commands.inbox import Inbox
 from agent.commands.intake import Identity as OrderIdentity
 from agent.commands.intake import Intake, LocalCaller
 from agent.commands.planning import Planner
-from agent.commands.security_log import SecurityLog
+from agent.commands.security_log import BAD_SIGNATURE, SecurityLog
 from agent.config import Loaded, Settings, Uplink, keep_good_copy
 from agent.contract import card_data
 from agent.contract.health import Thresholds
@@ -227,6 +227,7 @@ class _Agent:
         commands = build_commands(check=self._monitor.check, devices=self._monitor.devices)
         planner = Planner(commands, clock, trusted)
         engine = Engine(runs, planner.plan_for, planner.gate, clock, self._pulses.add("engine"))
+        security = SecurityLog(database, clock, self._address, self._monitor.report)
         inbox = Inbox(
             database=database,
             journal=runs,
@@ -236,7 +237,7 @@ class _Agent:
                 OrderIdentity(settings.terminal.terminal, settings.terminal.serial),
                 clock,
             ),
-            security=SecurityLog(database, clock, self._address, self._monitor.report),
+            security=security,
             start=engine.take,
             clock=clock,
             clock_trusted=trusted,
@@ -276,7 +277,7 @@ class _Agent:
             inbound = Inbound(
                 self._address,
                 inbox.receive,
-                lambda kind: log.warning("message.refused", kind=kind),
+                lambda kind: security.note(BAD_SIGNATURE, kind),
                 clock,
                 self._pulses.add("inbound"),
             )

@@ -72,7 +72,7 @@ class SecurityLog:
         self._report(code, _PART, True, detail)
         event = SecurityEvent(
             id=uuid7(),
-            source=f"/{self._address.site}/{self._address.terminal}",
+            source=self._address.topic("").rstrip("/"),  # as in events of faults
             subject=_PART,
             time=rfc3339(now),
             data=SecurityEventData(code, causes.total(), dict(causes)),
