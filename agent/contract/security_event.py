@@ -16,7 +16,6 @@ class SecurityEventData(Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, Meta(pattern=r"^SEC-[A-Z]{3}-\d{3}$")]
     count: Annotated[int, Meta(ge=1)]
     causes: dict[str, int]
-    command_id: str | None = None
 
 
 class SecurityEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
