@@ -131,6 +131,7 @@ class MqttClient(aiomqtt.Client):
         self._five = five
         self._loop_thread = threading.get_ident()
         self._link: LinkSocket | None = None
+        self.socket_is_ours = False  # until the connecting thread is done, nobody else may close what it works on
         self.inbound: InboundQueue = self._queue  # type: ignore[assignment]  # as above
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self.answer: asyncio.Future[Answer] = self._loop.create_future()
@@ -139,7 +140,10 @@ class MqttClient(aiomqtt.Client):
     # ── what the link asks for ─────────────────────────────────────────────────────────────────────────────────
     def connect_blocking(self) -> None:
         """TCP, TLS and the CONNECT packet; for a thread."""
-        self._client_connect()
+        try:
+            self._client_connect()
+        finally:
+            self.socket_is_ours = True
 
     def send(
         self, topic: str, payload: bytes, retain: bool, message_expiry_s: int | None
@@ -191,13 +195,17 @@ class MqttClient(aiomqtt.Client):
         self._loop.call_soon(self.dispose)  # not now: paho makes some callbacks under a lock that closing needs
 
     def dispose(self) -> None:
-        """Close the socket, stop the keepalive, answer whoever waits for a PUBACK or SUBACK. May be called again."""
+        """Close the socket, stop the keepalive, answer whoever waits for a PUBACK. May be called again.
+
+        While the connecting thread runs the socket stays open: call once more when it is over.
+        """
         self._mark_lost("closed")
         if self._misc_task is not None:
             self._misc_task.cancel()
         if self._link is not None:
             self._link.close()
-        self._client._sock_close()
+        if self.socket_is_ours:
+            self._client._sock_close()
         for waiting in list(self._unacknowledged.values()):
             if not waiting.done():
                 waiting.set_result(None)

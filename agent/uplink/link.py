@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
@@ -47,6 +48,7 @@ class Link:
         self._broker = broker
         self._client_id, self._persistent, self._will = client_id, persistent, will
         self._username, self._password = username, password
+        self._tls: ssl.SSLContext | None = None
         self._client: MqttClient | None = None
         self._slots = asyncio.Semaphore(WINDOW)
         self._sent_at: dict[asyncio.Future[int | None], float] = {}
@@ -61,10 +63,9 @@ class Link:
             LinkDown: No TCP or TLS, no CONNACK in time, or refused; the message says which. Nothing is left open.
         """
         where, ready = f"{self._broker.host}:{self._broker.port}", False
-        tls = None
         try:
-            tls = self._broker.tls_context()
-            self._client = client = self._make_client(tls)
+            self._tls = self._broker.tls_context()
+            self._client = client = self._make_client()
             async with asyncio.timeout(self._broker.connect_timeout_s):
                 await run_in_daemon_thread(client.connect_blocking, abandoned=self._dispose)
                 await asyncio.wait((client.answer, client.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -79,7 +80,6 @@ class Link:
         finally:
             if not ready:
                 self._dispose()
-                close_unfinished(tls)
 
     async def close(self, *, orderly: bool) -> None:
         """End it; ``orderly`` sends DISCONNECT, so that no Will is published. May be called again."""
@@ -157,7 +157,11 @@ class Link:
             raise
 
     async def receive(self) -> Received:
-        """The next message, in order of arrival."""
+        """The next message, in order of arrival.
+
+        Whoever receives must never wait for `send` or `publish` in between: while too many messages wait here the
+        socket is not read, and a PUBACK cannot come.
+        """
         client = self._up
         message = await client.inbound.get()
         if message is None or client.lost.done():
@@ -185,7 +189,7 @@ class Link:
             raise LinkDown(client.lost.result())
         return client
 
-    def _make_client(self, tls: Any) -> MqttClient:
+    def _make_client(self) -> MqttClient:
         return MqttClient(
             self._broker,
             self._client_id,
@@ -193,7 +197,7 @@ class Link:
             will=self._will,
             username=self._username,
             password=self._password,
-            tls=tls,
+            tls=self._tls,
         )
 
     def _take_answer(self, client: MqttClient) -> None:
@@ -240,6 +244,8 @@ class Link:
             self._overdue = None
         if self._client is not None:
             self._client.dispose()
+            if self._client.socket_is_ours:
+                close_unfinished(self._tls)
 
     async def _or_lost(self, work: Coroutine[Any, Any, T]) -> T:
         """The outcome of ``work``, or `LinkDown` as soon as the link is gone."""

@@ -111,6 +111,7 @@ async def test_requests_queued_while_the_terminal_was_off_arrive_in_order_once(t
             terminal.start_counter = 2
             terminal.start()
             await eventually(lambda: len(terminal.requests) >= 50, what="50 requests")
+            await eventually(lambda: broker.log().count("Received PUBACK from T-0001") == 50, what="50 PUBACKs")
             await terminal.stop()
             terminal.start()
             await terminal.connected()
@@ -147,6 +148,7 @@ async def test_what_is_no_request_is_acknowledged_counted_and_stalls_nothing(tmp
             await operator.publish(PING, b"y" * 65536)
             await eventually(lambda: bool(terminal.requests), what="the request after all that")
             assert [len(request.payload) for request in terminal.requests] == [65536]
+            await eventually(lambda: broker.log().count("Received PUBACK from T-0001") == 91, what="every PUBACK")
             assert (terminal.refused.count("too_large"), terminal.refused.count("unexpected_topic")) == (30, 60)
             await terminal.stop()
             terminal.start()

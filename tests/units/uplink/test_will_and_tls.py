@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,28 @@ async def test_tls_with_both_certificates_and_only_with_the_pinned_authority(tmp
         async with Terminal(tmp_path, broker.host, broker.port, **tls_of(address())) as terminal:
             await terminal.put(Publication("agent/e/x", b"1"))
             await eventually(lambda: terminal.publisher.counters.acknowledged == 1, what="the message over TLS")
+
+
+async def test_giving_up_a_handshake_that_hangs_leaves_nothing_behind(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    taken: list[asyncio.StreamWriter] = []
+
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(writer)
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        address = BrokerAddress("127.0.0.1", port, tls=True, ca_file=tmp_path / "ca.pem", connect_timeout_s=0.3)
+        with pytest.raises(LinkDown):
+            await Link(address, "T-0001").open()
+        opening = asyncio.create_task(Link(address, "T-0001").open())
+        await eventually(lambda: len(taken) == 2, what="TCP")
+        opening.cancel()
+        await asyncio.wait([opening])
+        await eventually(lambda: not [t for t in threading.enumerate() if t.name == "uplink-connect"], what="no thread")
+        for writer in taken:
+            writer.close()
 
 
 def tls_of(address: BrokerAddress) -> dict[str, object]:
