@@ -1,4 +1,4 @@
-"""A bare echo: aiomqtt alone answers every request on one topic with the same payload on another. The peer of the ping."""
+"""A bare echo: aiomqtt alone answers each request on one topic with the same payload on another. Peer of the ping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signed ping, from request to final state, against a bare aiomqtt echo over the same broker with TCP_NODELAY on both.
+"""A signed ping, request to final state, against a bare aiomqtt echo over the same broker, TCP_NODELAY on both sides.
 
 The ping is verified, journalled, carried out and answered; the echo only comes back. Both use the same requester.
 """
@@ -68,7 +68,7 @@ def _ping_round(port: int) -> list[float]:
 
     def is_answer(sent: bytes, got: bytes) -> bool:
         state = json.loads(got)
-        return state["command_id"] == ids[sent] and state["state"] == "succeeded"
+        return bool(state["command_id"] == ids[sent] and state["state"] == "succeeded")
 
     topic, answers = f"{PREFIX}in/req/ping", f"{PREFIX}agent/op/ping/+"
     return asyncio.run(_round_trips(port, topic, answers, list(ids), is_answer))

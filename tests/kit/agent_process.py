@@ -58,7 +58,9 @@ class AgentProcess:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(address)
         self.notifications = []
-        environment = {**os.environ, "NOTIFY_SOCKET": "@" + address[1:], "PYTHONPATH": str(ROOT), **(env or {})}
+        # Bytecode is written as on a terminal: without it the agent starts slower and stays larger.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment = {**inherited, "NOTIFY_SOCKET": "@" + address[1:], "PYTHONPATH": str(ROOT), **(env or {})}
         if watchdog_s is not None:
             environment["WATCHDOG_USEC"] = str(int(watchdog_s * 1_000_000))
         with self.log_file.open("ab") as log:
@@ -85,6 +87,27 @@ class AgentProcess:
                 raise AssertionError(f"no {line} within {timeout_s} s; got {self.notifications}:\n{self.log()}")
             if select.select([self._notify], [], [], 0.2)[0]:
                 self.notifications += self._notify.recv(4096).decode().split("\n")
+
+    def wait_notified_like(self, start: str, part: str, timeout_s: float = START_S) -> None:
+        """Return once a notification begins with ``start`` and names ``part``."""
+        deadline = time.monotonic() + timeout_s
+        while not any(line.startswith(start) and part in line for line in self.notifications):
+            assert time.monotonic() < deadline, f"nothing like {start}…{part}: {self.notifications[-5:]}\n{self.log()}"
+            self.collect_notifications(0.1)
+
+    def drain_notifications(self) -> None:
+        """Forget what came so far."""
+        self.collect_notifications(0.0)
+        self.notifications = []
+
+    def collect_notifications(self, for_s: float) -> None:
+        """Take in what comes within ``for_s`` seconds."""
+        assert self._notify is not None
+        deadline = time.monotonic() + for_s
+        while select.select([self._notify], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            self.notifications += self._notify.recv(4096).decode().split("\n")
+            if time.monotonic() > deadline and for_s > 0:
+                return
 
     def stop(self, timeout_s: float = 20.0) -> int:
         """SIGTERM, then the exit code."""
