@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from agent.errors import LinkDown
+from agent.errors import LinkDown, NeedsPerson
 from agent.uplink.broker import SESSION_EXPIRY_S, WILL_DELAY_S, Broker, Limits, Received, Subscription, Will
 from agent.uplink.inbound_queue import InboundQueue
 from agent.uplink.link_socket import LinkSocket, tune
@@ -65,10 +65,10 @@ _QUIET.setLevel(logging.CRITICAL + 1)
 
 
 def check_library() -> None:
-    """Make sure that the installed library has what this file reaches for; call once at the start.
+    """Make sure that the installed library has what this file reaches for; the session asks when it begins.
 
     Raises:
-        RuntimeError: It has not: messages could be acknowledged before they are stored.
+        NeedsPerson: It has not: messages could be acknowledged before they are stored.
     """
     missing = [
         f"{kind.__module__}.Client.{name}"
@@ -77,9 +77,10 @@ def check_library() -> None:
         if not callable(getattr(kind, name, None))
     ]
     if missing:
-        raise RuntimeError(
-            f"aiomqtt {aiomqtt.__version__} and its paho-mqtt lack {', '.join(missing)}: messages could be "
-            "acknowledged before they are stored; install the versions that pyproject.toml names"
+        raise NeedsPerson(
+            f"aiomqtt {aiomqtt.__version__} and its paho-mqtt lack {', '.join(missing)}: "
+            "messages could be acknowledged before they are stored",
+            hint="install the versions that pyproject.toml names",
         )
 
 

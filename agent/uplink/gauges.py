@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -21,8 +21,16 @@ MAX_VALUES: Final = 256
 class Gauges:
     """Latest wins. Groups and names come from code and model files, so there are few; the bounds catch a mistake."""
 
-    def __init__(self, clock: Clock, *, interval_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        interval_s: float = 60.0,
+        sources: Mapping[str, Callable[[], Mapping[str, Value]]] | None = None,
+    ) -> None:
+        """``sources``: groups that nobody sets, because they are read whenever somebody asks; this costs no timer."""
         self.interval_s = interval_s
+        self._sources = dict(sources or {})
         self.left_out = 0
         self._clock = clock
         self._values: dict[str, dict[str, Value]] = {}
@@ -40,10 +48,12 @@ class Gauges:
 
     def latest(self) -> Mapping[str, Mapping[str, Value]]:
         """Everything known, group by group, published or not."""
+        self._read_sources()
         return self._values
 
     def fresh(self) -> list[tuple[str, Publication]]:
         """A batch for each group with readings that were not published yet."""
+        self._read_sources()
         batches = []
         for group, at in list(self._changed_at.items()):
             publication = batch(group, self._values[group], rfc3339(at))
@@ -57,6 +67,10 @@ class Gauges:
     def published(self, group: str) -> None:
         """The batch from `fresh` was sent."""
         self._changed_at.pop(group, None)
+
+    def _read_sources(self) -> None:
+        for group, read in self._sources.items():
+            self.set(group, read())
 
     def _leave_out(self, group: str) -> None:
         if self.left_out == 0:

@@ -17,12 +17,13 @@ import structlog
 
 from agent.contract import topics
 from agent.contract.publication import Publication
-from agent.errors import LinkDown, PublishRefused
+from agent.errors import LinkDown, NeedsPerson, PublishRefused
 from agent.runtime.backoff import Backoff
 from agent.runtime.clock import Clock, rfc3339
 from agent.runtime.services import Pulse
 from agent.uplink import messages
 from agent.uplink.broker import Broker, Subscription, Will
+from agent.uplink.connection import check_library
 from agent.uplink.gauges import Gauges
 from agent.uplink.inbound import Inbound
 from agent.uplink.link import FAILURE, Link
@@ -96,7 +97,16 @@ class Session:
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep a link up. On cancellation say ``online: false``, disconnect, and end."""
+        """Keep a link up. On cancellation say ``online: false``, disconnect, and end.
+
+        Raises:
+            NeedsPerson: The installed MQTT library cannot hold a PUBACK back; nothing was connected.
+        """
+        try:
+            check_library()
+        except NeedsPerson as err:
+            log.error("uplink.library_unfit", detail=err.message, hint=err.hint)
+            raise
         try:
             while True:
                 await self._one_link()

@@ -17,13 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.errors import LinkDown, PublishRefused
+from agent.errors import LinkDown, NeedsPerson, PublishRefused
 from agent.uplink import connection
 from agent.uplink.broker import Broker as BrokerAddress
 from agent.uplink.broker import Subscription
 from agent.uplink.link import Link, opened
 from tests.kit.broker import Broker, eventually, free_port, subscribe
 from tests.kit.fault_broker import FaultBroker
+from tests.kit.uplink_terminal import Terminal
 
 
 @pytest.fixture
@@ -237,8 +238,13 @@ def test_importing_the_room_brings_no_http_client() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3], timeout=60)
 
 
-def test_a_library_without_manual_acknowledgement_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_library_without_manual_acknowledgement_is_never_connected(
+    tmp_path: Path, broker: FaultBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     connection.check_library()
     monkeypatch.delattr("paho.mqtt.client.Client.manual_ack_set")
-    with pytest.raises(RuntimeError, match=r"manual_ack_set.*pyproject"):
-        connection.check_library()
+    async with Terminal(tmp_path, broker.host, broker.port) as terminal:
+        await eventually(lambda: terminal.failed, what="the refusal")
+        with pytest.raises(NeedsPerson, match="manual_ack_set"):
+            await terminal.stop()
+    assert broker.accepted == 0
