@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from agent.demo.terminal import SITE, TERMINAL, DemoTerminal
 from agent.payment_app.client import PaymentError
 
+TRIES = "commands-to-try.txt"
 _HOME_AND_CLEAR_BELOW = "\x1b[H\x1b[J"
 
 
@@ -39,34 +42,43 @@ def _screen(terminal: DemoTerminal) -> str:
     return done.stdout or done.stderr
 
 
+def fit_screen(status: str, sold: str, tries: list[str], folder: Path, size: os.terminal_size) -> str:
+    """As much as the terminal holds, the state first; commands that have no room are in a file, which is named."""
+    lines = [*status.rstrip("\n").splitlines(), "", sold]
+    needed = len(lines) + sum(1 + len(line) // size.columns for line in tries) + 3
+    if needed < size.lines:
+        lines += ["", "Try in a second shell (Ctrl-C ends the demo):", *tries]
+    else:
+        lines = [*lines[: size.lines - 3], f"commands to try: cat {folder / TRIES}   Ctrl-C ends the demo"]
+    return "\n".join(lines)
+
+
 def run_view(terminal: DemoTerminal) -> None:
     """Sell now and then and show the terminal, until interrupted. A killed agent is started again, as systemd would."""
     rng = random.Random()  # noqa: S311  # when the next customer comes
     on_screen = sys.stdout.isatty()
-    tries = [
-        "",
-        "Try in a second shell:",
-        *(f"  {line}" for line in things_to_try(terminal)),
-        "",
-        "Ctrl-C ends the demo.",
-    ]
+    tries = _write_tries(terminal)
     if not on_screen:
-        print("\n".join(tries), flush=True)
+        print("Try in a second shell:", *tries, sep="\n  ", flush=True)
     next_sale_at = time.monotonic()
     while True:
         if not terminal.agent.running:
             terminal.agent.start()
-            tries = [
-                line if "kill -9" not in line else f"  kill -9 {terminal.agent.pid}    # the demo starts it again"
-                for line in tries
-            ]
+            tries = _write_tries(terminal)
         if time.monotonic() >= next_sale_at:
             with contextlib.suppress(PaymentError):
                 terminal.shop.sell()
             next_sale_at = time.monotonic() + rng.uniform(1, 4)
         sold = f"shop: {len(terminal.shop.acknowledged)} sales acknowledged   everything below {terminal.folder}"
         if on_screen:
-            print(_HOME_AND_CLEAR_BELOW + "\n".join([_screen(terminal), sold, *tries]), flush=True)
+            screen = fit_screen(_screen(terminal), sold, tries, terminal.folder, shutil.get_terminal_size())
+            print(_HOME_AND_CLEAR_BELOW + screen, end="", flush=True)
         else:
             print(sold, flush=True)
         time.sleep(1 if on_screen else 5)
+
+
+def _write_tries(terminal: DemoTerminal) -> list[str]:
+    tries = things_to_try(terminal)
+    (terminal.folder / TRIES).write_text("\n".join(tries) + "\n")
+    return tries
