@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from agent.demo import evidence
 from tests.kit.agent_process import AgentProcess
 
 ROUNDS = 100
+STOPS = 10
 CLIENTS = 4
 PIPELINED = 8
 
@@ -44,7 +46,7 @@ class _Seller(threading.Thread):
     def __init__(self, path: Path, first_number: int) -> None:
         super().__init__()
         self._path = path
-        self._number = first_number
+        self.number = first_number
         self.acknowledged: dict[str, int] = {}
 
     def run(self) -> None:
@@ -54,16 +56,43 @@ class _Seller(threading.Thread):
             answers = sock.makefile("rb")
             while True:
                 while len(sent) < PIPELINED:
-                    record = _record(self._number)
-                    request = {"jsonrpc": "2.0", "id": self._number, "method": "transaction.record", "params": record}
-                    sent[self._number] = record["transaction_id"]
-                    self._number += CLIENTS
+                    record = _record(self.number)
+                    request = {"jsonrpc": "2.0", "id": self.number, "method": "transaction.record", "params": record}
+                    sent[self.number] = record["transaction_id"]
+                    self.number += CLIENTS
                     sock.sendall(json.dumps(request).encode() + b"\n")
                 line = answers.readline()
                 if not line.endswith(b"\n"):
                     return  # an answer cut short was not received: nothing was acknowledged by it
                 answer = json.loads(line)
                 self.acknowledged[sent.pop(answer["id"])] = answer["result"]["sequence"]
+
+
+def _sell_until(agent: AgentProcess, number: int, enough: int, end: Callable[[], object]) -> tuple[dict[str, int], int]:
+    """Sell on all clients, call ``end`` once ``enough`` was acknowledged; what was, and the next free number."""
+    sellers = [_Seller(agent.run / "payment.sock", number + index) for index in range(CLIENTS)]
+    for seller in sellers:
+        seller.start()
+    deadline = time.monotonic() + 20
+    while sum(len(seller.acknowledged) for seller in sellers) < enough:
+        assert time.monotonic() < deadline, "the agent acknowledges nothing"
+        time.sleep(0.001)
+    end()
+    acknowledged: dict[str, int] = {}
+    for seller in sellers:
+        seller.join()
+        acknowledged.update(seller.acknowledged)
+        number = max(number, seller.number)
+    return acknowledged, number
+
+
+def _check(agent: AgentProcess, acknowledged: dict[str, int], what: str) -> None:
+    stored = {entry.transaction_id: entry.sequence for entry in evidence.entries(agent.state / "agent.db")}
+    length = evidence.check_chain(agent.state / "agent.db")
+    survived = sum(stored.get(transaction_id) == sequence for transaction_id, sequence in acknowledged.items())
+    print(f"\n{what}: {len(acknowledged)} acknowledged, {survived} survived, {length} entries, chain intact")
+    assert survived == len(acknowledged)
+    assert len(set(acknowledged.values())) == len(acknowledged)
 
 
 @pytest.mark.timeout(600)
@@ -75,27 +104,29 @@ def test_no_acknowledged_record_is_lost_by_sigkill(tmp_path: Path) -> None:
     try:
         for _ in range(ROUNDS):
             agent.start()
-            sellers = [_Seller(agent.run / "payment.sock", number + index) for index in range(CLIENTS)]
-            for seller in sellers:
-                seller.start()
-            enough = rng.randrange(1, 120)
-            deadline = time.monotonic() + 20
-            while sum(len(seller.acknowledged) for seller in sellers) < enough:
-                assert time.monotonic() < deadline, "the agent acknowledges nothing"
-                time.sleep(0.001)
-            agent.kill()
-            for seller in sellers:
-                seller.join()
-                assert not acknowledged.keys() & seller.acknowledged.keys()
-                acknowledged.update(seller.acknowledged)
-                number = max(number, seller._number)
+            more, number = _sell_until(agent, number, rng.randrange(1, 120), agent.kill)
+            assert not acknowledged.keys() & more.keys()
+            acknowledged.update(more)
+        agent.start()
+        assert agent.stop() == 0
     finally:
         agent.close()
-    agent.start()
-    assert agent.stop() == 0
-    stored = {entry.transaction_id: entry.sequence for entry in evidence.entries(agent.state / "agent.db")}
-    length = evidence.check_chain(agent.state / "agent.db")
-    survived = sum(stored.get(transaction_id) == sequence for transaction_id, sequence in acknowledged.items())
-    print(f"\n{ROUNDS} kills: {len(acknowledged)} acknowledged, {survived} survived, {length} entries, chain intact")
-    assert survived == len(acknowledged)
-    assert len(set(acknowledged.values())) == len(acknowledged)
+    _check(agent, acknowledged, f"{ROUNDS} kills")
+
+
+def test_an_orderly_stop_under_load_ends_by_itself_and_loses_nothing(tmp_path: Path) -> None:
+    agent = AgentProcess(tmp_path, program=["-OO", "-m", "agent", "run"])
+    rng = random.Random(7)
+    acknowledged: dict[str, int] = {}
+    codes = []
+    number = 1
+    try:
+        for _ in range(STOPS):
+            agent.start()
+            more, number = _sell_until(agent, number, rng.randrange(1, 200), lambda: codes.append(agent.stop()))
+            acknowledged.update(more)
+    finally:
+        agent.close()
+    assert codes == [0] * STOPS
+    assert not [event for event in agent.events("fault.raised") if "SW-AGT-001" in str(event)]
+    _check(agent, acknowledged, f"{STOPS} orderly stops")
