@@ -40,6 +40,7 @@ from agent.local_api import listening, peer
 from agent.local_api.about import About, Identity, LinkView, TerminalInfo
 from agent.local_api.control import ControlMethods, ControlSubjects
 from agent.local_api.limits import CONTROL_LIMITS, PAYMENT_LIMITS
+from agent.local_api.own_figures import own_figures
 from agent.local_api.payment import PaymentMethods
 from agent.local_api.server import CONTROL_RIGHTS, PAYMENT_RIGHTS, Door, LocalServer, Method
 from agent.runtime import event_log
@@ -203,7 +204,10 @@ class _Agent:
         """Every part, each given what it needs."""
         settings, database, clock = self._settings, self._database, self._clock
         bindings = frozenset((one.provider, one.mid, one.tid) for one in settings.binding)
-        gauges = Gauges(clock, interval_s=settings.uplink.metrics_interval_s if settings.uplink else 60.0)
+        figures = own_figures(database.metrics, clock, starts=beginning.starts, refused=lambda: security.counts)
+        gauges = Gauges(
+            clock, interval_s=settings.uplink.metrics_interval_s if settings.uplink else 60.0, sources=figures
+        )
         journal = TransactionJournal(
             database,
             clock,

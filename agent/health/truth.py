@@ -73,7 +73,11 @@ class Truth:
     def restore(self, devices: Iterable[DeviceRow], faults: Iterable[FaultRow]) -> None:
         """Begin with what an earlier life has stored. What this terminal has no more is taken back."""
         now = Moment.of(self._clock)
-        for row in devices:
+        stored = list(devices)
+        # What nobody looks at never changes, so it is written here or never, and would be "since" every start.
+        never_looked_at = {name for name, one in self.watched.items() if not (one.subject.device or one.subject.host)}
+        self._unsaid.devices |= never_looked_at - {row.device for row in stored}
+        for row in stored:
             one = self.watched.get(row.device)
             if one is None:
                 self._unsaid.gone.add(row.device)

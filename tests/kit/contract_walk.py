@@ -48,6 +48,7 @@ class Terminal:
         models: Mapping[str, str] | None = None,
     ) -> None:
         changes = {"uplink": uplink(port), "health": {"interval_s": 0.2, "read_deadline_s": 0.5}, **(config or {})}
+        self.port = port
         self.agent = AgentProcess(folder, changes)
         self.control = self.agent.run / "control.sock"
         self.payment = self.agent.run / "payment.sock"
@@ -99,6 +100,11 @@ async def until(broker: Broker, below: str, condition: Any, timeout_s: float = 1
     async with subscribe(broker, BASE + below) as watcher:
         seen = await watcher.until(lambda all_: any(condition(said(one)) for one in all_ if one.payload), timeout_s)
         return next(said(one) for one in seen if one.payload and condition(said(one)))
+
+
+async def online(broker: Broker) -> None:
+    """The agent has a link and has subscribed; an order sent before its very first one would reach nobody."""
+    await until(broker, "agent/status", lambda status: status["online"])
 
 
 async def order(watcher: Watcher, payload: Mapping[str, Any], signers: Sequence[orders.Signer] | None = None) -> str:

@@ -5,6 +5,7 @@ One agent and one broker for the module, so tests run in order and every order h
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from tests.kit.contract_walk import (
     Terminal,
     matching,
     now,
+    online,
     order,
     outcome,
     said,
@@ -51,6 +53,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def terminal(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Terminal]:
     one = Terminal(tmp_path_factory.mktemp("terminal"), broker.port, policy=POLICY)
     with one.agent:
+        asyncio.run(online(broker))
         yield one
 
 
