@@ -131,6 +131,7 @@ def sample_of(status: PrinterStatus) -> Sample:
         details["not_ready"] = "says it is offline" + _why_not_ready(status)
     readings: dict[str, Value] = {
         "paper": str(status.paper),
+        "near_end": None if status.near_end is None else int(status.near_end),  # without that sensor: not known
         "cover_open": None if status.cover_open is None else int(status.cover_open),
         "drawer_pin_high": int(status.drawer_pin_high),
         "offline": int(status.offline),
