@@ -15,6 +15,8 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from agent.runtime.identifiers import uuid7
+
 
 @dataclass
 class _Client:
@@ -28,7 +30,7 @@ def _records(count: int, seed: str) -> list[bytes]:
     made = []
     for number in range(count):
         record = {
-            "transaction_id": str(uuid.uuid4()),
+            "transaction_id": uuid7(),  # as recommended to payment applications
             "state": "approved",
             "type": "sale",
             "provider": "acquirer-a",
