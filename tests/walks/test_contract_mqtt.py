@@ -30,6 +30,7 @@ from tests.kit.contract_walk import (
     said,
     settled,
     until,
+    uplink,
 )
 from tests.kit.fault_broker import FaultBroker
 from tests.kit.fault_broker import Faults as BrokerFaults
@@ -217,6 +218,27 @@ async def test_open_orders_and_health_are_the_same_after_a_kill(broker: Broker, 
         assert set(fault) == {"code", "device", "severity", "impact", "since", "detail"}
 
 
+async def test_orders_sent_while_both_were_down_are_done_once(broker: Broker, terminal: Terminal) -> None:
+    done, fresh = orders.order_payload(), orders.order_payload()
+    async with subscribe(broker, EVERYTHING) as watcher:
+        await order(watcher, done)
+        first = await outcome(watcher, "ping", done["command_id"])
+    rows = terminal.rows()
+    await asyncio.to_thread(terminal.agent.kill)
+    async with subscribe(broker) as sender:
+        for payload in (done, fresh, fresh):
+            await order(sender, payload)
+    await asyncio.to_thread(broker.restart)
+    async with subscribe(broker, EVERYTHING) as watcher:
+        await asyncio.to_thread(terminal.agent.start)
+        assert (await outcome(watcher, "ping", fresh["command_id"]))["state"] == "succeeded"
+        await settled(watcher)
+        states = [said(one) for one in matching(watcher.messages, f"agent/op/ping/{done['command_id']}")]
+    assert states
+    assert all(state == first for state in states)
+    assert terminal.rows() == rows + 2
+
+
 async def test_the_will_comes_after_its_delay_with_the_same_conn(broker: Broker, terminal: Terminal) -> None:
     async with subscribe(broker, BASE + "agent/status") as watcher:
         await watcher.collect(1)
@@ -271,6 +293,22 @@ async def _the_acl_holds(broker: Broker) -> None:
         await backend.until(lambda seen: any(one.payload == b"y" for one in seen))
         assert {one.payload for one in backend.messages[told:] if one.payload in {b"x", b'{"online": true}'}} == set()
         assert stranger.messages == []
+
+
+async def test_it_speaks_3_1_1_where_the_configuration_says_so(tmp_path: Path) -> None:
+    one = _terminal(tmp_path, 0)
+    with Broker(tmp_path) as broker:
+        one.agent.write_config({**CONFIG, "uplink": uplink(broker.port, protocol="3.1.1")})
+        async with subscribe(broker, EVERYTHING) as watcher:
+            await watcher.publish(f"{BASE}in/req/ping", orders.signed_order(), retain=True)  # before its first start
+            with one.agent:
+                await watcher.until(lambda seen: _has(seen, *TRUTH))
+                await settled(watcher)
+                assert one.rows() == 1, "a retained order is refused here too"
+                _, conn = _statuses(watcher)[-1]
+                one.agent.kill()
+                await watcher.until(lambda _: _statuses(watcher)[-1] == (False, conn))
+            assert f" as {TERMINAL} (p2, c0" in broker.log(), "version 3.1.1, and a session that persists"
 
 
 async def test_it_starts_records_and_connects_later_without_a_broker(tmp_path: Path) -> None:
