@@ -28,6 +28,7 @@ from agent.uplink.link import FAILURE, Link
 log = structlog.get_logger("uplink")
 
 BATCH_ROWS: Final = 32
+GATHER_S: Final = 0.1  # one commit forgets all that was acknowledged meanwhile: less flash, nobody else held up
 MAX_REFUSALS: Final = 5
 _REFUSED_IN_A_ROW: Final = 16
 _STORE_S: Final = 30.0
@@ -239,6 +240,7 @@ class Publisher:
     async def _forget(self) -> None:
         while True:
             await self._to_forget.wait()
+            await self._clock.sleep(GATHER_S)
             self._to_forget.clear()
             try:
                 await self._forget_now()
