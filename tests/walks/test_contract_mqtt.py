@@ -1,4 +1,4 @@
-"""The broker's side by the contract's words: forms of topics, Will, own truth on every connection, the least ACL."""
+"""The broker's side by the contract's words: forms of topics, Will, own truth on every connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.kit import orders
-from tests.kit.agent_process import ROOT, call
+from tests.kit.agent_process import call
 from tests.kit.broker import Broker, Seen, Watcher, eventually, free_port, subscribe
 from tests.kit.contract_walk import (
     BASE,
@@ -47,8 +47,6 @@ answers = true
 required = true
 """
 CONFIG = {"terminal": {"site": SITE, "terminal": TERMINAL, "serial": "SN123", "model": "mute"}}
-ACL = ROOT / "config" / "mosquitto.acl"
-OWN_STATUS = "pattern read pos/v1/+/%c/agent/status\n"
 RETAINED_FORMS = {
     "agent/status": {"online", "conn", "boot_id", "journal_id", "at"},
     "agent/readiness": {"ready", "reasons", "at"},
@@ -253,46 +251,6 @@ async def test_the_will_comes_after_its_delay_with_the_same_conn(broker: Broker,
         assert watcher.messages[-1].retained
         assert watcher.messages[-1].qos == 1
     assert set(await now(broker, "agent/status")) == RETAINED_FORMS["agent/status"]
-
-
-@pytest.mark.parametrize("own_status", [True, False], ids=["as shipped", "the least"])
-async def test_it_works_under_the_acl_that_is_shipped(tmp_path: Path, own_status: bool) -> None:
-    rules = ACL.read_text()
-    assert OWN_STATUS in rules
-    acl = tmp_path / "acl"
-    acl.write_text(rules if own_status else rules.replace(OWN_STATUS, ""))
-    acl.chmod(0o600)
-    one = _terminal(tmp_path, 0)
-    with Broker(tmp_path, config=f"acl_file {acl}") as broker:
-        one.agent.write_config({**CONFIG, "uplink": {"host": "127.0.0.1", "port": broker.port, "tls": False}})
-        async with subscribe(broker, "pos/v1/#", username="backend") as backend:
-            with one.agent:
-                await backend.until(lambda seen: _has(seen, *TRUTH))
-                await settled(backend)
-                everyone = orders.order_payload(terminal="_all")
-                await backend.publish(f"pos/v1/{SITE}/_all/in/req/ping", orders.signed_order(everyone))
-                await eventually(lambda: one.rows() == 2, what="the order to the site")
-                assert one.agent.stop() == 0
-            await backend.until(lambda _: not _statuses(backend)[-1][0])
-        log = broker.log()
-        denied = [line for line in log.splitlines() if "Denied PUBLISH from" in line and TERMINAL in line]
-        assert denied == [], "it writes nothing that it may not"
-        await _the_acl_holds(broker)
-
-
-async def _the_acl_holds(broker: Broker) -> None:
-    """A client that is no terminal of this name can neither read its orders nor speak for it."""
-    async with (
-        subscribe(broker, "pos/v1/#", username="backend") as backend,
-        subscribe(broker, "pos/v1/#") as stranger,
-    ):
-        told = len(backend.messages)
-        await stranger.publish(BASE + "agent/status", b'{"online": true}', retain=True)
-        await stranger.publish(BASE + "in/req/ping", b"x")
-        await backend.publish(BASE + "in/req/ping", b"y")
-        await backend.until(lambda seen: any(one.payload == b"y" for one in seen))
-        assert {one.payload for one in backend.messages[told:] if one.payload in {b"x", b'{"online": true}'}} == set()
-        assert stranger.messages == []
 
 
 async def test_it_speaks_3_1_1_where_the_configuration_says_so(tmp_path: Path) -> None:
