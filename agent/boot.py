@@ -361,7 +361,7 @@ class _Agent:
 
     def _delays(self) -> Mapping[str, Delay]:
         if self._settings.uplink is None:
-            return DEFAULT_DELAYS
+            return {**DEFAULT_DELAYS, "NET-MQT-001": Delay()}  # no link to wait for: one of before is over at once
         delay = Delay(raise_after_s=self._settings.uplink.down_fault_after_s, clear_after_s=5.0)
         return {**DEFAULT_DELAYS, "NET-MQT-001": delay}
 
@@ -373,10 +373,9 @@ class _Agent:
         problems = [*self._loaded.problems, *([self._policy_problem] if self._policy_problem else [])]
         for problem in problems:
             log.error("config.problem", problem=problem)
-        if problems:
-            self._monitor.report("SW-AGT-002", "agent", True, problems[0])
-        if self._settings.uplink is not None:
-            self._monitor.report("NET-MQT-001", "uplink", True, "not connected yet")
+        # Both ways: what the process before this one reported is over as soon as this configuration says so.
+        self._monitor.report("SW-AGT-002", "agent", bool(problems), problems[0] if problems else "in order")
+        self._monitor.report("NET-MQT-001", "uplink", self._settings.uplink is not None, "not connected yet")
 
     def _status(self) -> str:
         ready = "ready to sell" if self._monitor.snapshot().readiness.ready else "NOT ready to sell"

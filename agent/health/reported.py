@@ -74,10 +74,12 @@ class ReportedFaults:
             known = _extended(known, kind.ages_out_s, now)
         if active == known.active:
             known = replace(known, turn_s=None)
-        elif known.turn_s is None:
+        else:
             delay = self._delays.get(kind.code, Delay())
-            wait_s = delay.raise_after_s if active else delay.clear_after_s
-            known = replace(known, turn_s=now.s + wait_s, detail=detail if active else known.detail)
+            turn_s = now.s + (delay.raise_after_s if active else delay.clear_after_s)
+            # A restored fault is already on its way out, slowly: being told that it is over is sooner.
+            if known.turn_s is None or turn_s < known.turn_s:
+                known = replace(known, turn_s=turn_s, detail=detail if active else known.detail)
         self._reports[key] = known
         self.advance(now.s)
 
