@@ -148,13 +148,18 @@ def _same_day(refund: RecordFields, accepted: list[RecordFields]) -> bool:
 
 
 def _settlement_after(db: Connection, row: tuple[Any, ...]) -> int:
-    """Sequence of the first approved, balanced settlement of the entry's batch after it; 0 when there is none."""
+    """Sequence of the first approved, balanced settlement of the entry's batch after it; 0 when there is none.
+
+    One that was left again, through reversing or otherwise, is not approved any more.
+    """
     sequence, binding, batch_no = row[0], row[7], row[8]
     if batch_no is None:
         return 0
     found = db.execute(
-        "SELECT min(sequence) FROM entries"
-        " WHERE batch_no = ? AND binding = ? AND settles IS NOT NULL AND conflict_with IS NULL AND sequence > ?",
+        "SELECT min(sequence) FROM entries AS settlement"
+        " WHERE batch_no = ? AND binding = ? AND settles IS NOT NULL AND conflict_with IS NULL AND sequence > ?"
+        " AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.transaction_id = settlement.transaction_id"
+        "  AND later.sequence > settlement.sequence AND later.conflict_with IS NULL AND later.state <> 'settled')",
         (batch_no, binding, sequence),
     ).fetchone()
     return int(found[0] or 0)
