@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 import unicodedata
@@ -24,6 +25,7 @@ _INVISIBLE_MARKS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
 _OTHER_SPACE: Final = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\xa0]")
 _HEX_RUN: Final = re.compile(r"[0-9A-Fa-f]{18,}")
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_\-]{18,}")
+_SHORT_WHOLE: Final = re.compile(r"[A-Za-z0-9+/_\-]{8,17}={0,2}")  # too short for a number, not for a name in JSON
 _BETWEEN_CODES: Final = re.compile(r"[\s:,\-]+|(?<![0-9A-Za-z])(?:0|\\)x", re.IGNORECASE)
 _WHITE: Final = re.compile(r"\s+")
 _JSON_START: Final = re.compile(r"[\[{]")
@@ -57,9 +59,13 @@ def decoded_forms(text: str) -> Iterator[str]:
     if "\\u" in text:
         yield _UNICODE_ESCAPE.sub(lambda found: chr(int(found.group(1), 16)), text).replace("\\/", "/")
     yield from _from_json(text)
-    if len(text) < _MIN_RUN:
+    if _SHORT_WHOLE.fullmatch(whole := text.strip()):
+        codes = _from_short(whole.rstrip("="))
+    elif len(text) < _MIN_RUN:
         return
-    for raw in _from_codes(text):
+    else:
+        codes = _from_codes(text)
+    for raw in codes:
         yield raw.replace(b"\0", b"").decode("utf-8", "replace")
 
 
@@ -92,6 +98,13 @@ def _leaves(value: object) -> Iterator[str]:
             waiting.extend(item)
         elif isinstance(item, str):
             yield item
+
+
+def _from_short(whole: str) -> Iterator[bytes]:
+    """A whole text of fewer than 18 characters of either code."""
+    with contextlib.suppress(ValueError):
+        yield bytes.fromhex(whole)
+    yield _base64(whole)
 
 
 def _from_codes(text: str) -> Iterator[bytes]:

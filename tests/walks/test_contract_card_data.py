@@ -168,6 +168,11 @@ FREE_TEXT: list[tuple[str, set[str]]] = [
     (json.dumps([{"a": [VISA]}]), {"R3"}),
     ('{"a": "\\u0034' + VISA[1:] + '"}', {"R3"}),
     (json.dumps({"CVV": "1"}), {"R1"}),
+    # the whole text is decoded however short it is
+    *((form('{"cvv":1}'), {"R1"}) for form in (_base64, _url, _hex)),
+    (_base64('{"pin":"12"}').rstrip("="), {"R1"}),
+    (" " + _base64('{"f52":"x"}') + " ", {"R1"}),
+    (_base64('{"track2":1}x'), {"R1"}),
     (f"{VISA} and %B{VISA}^", {"R2"}),
     (f"1234567890123456789012 and {VISA}", {"R3"}),
     (f"62123456****5678 and {UNKNOWN_BRAND}", {"R5"}),
@@ -195,6 +200,7 @@ HARMLESS = [
     '{"table": 12, "waiter": "li"}',
     "spinning discount, pinned; panorama",
     "*** thank you ***",
+    *("table 12", "table12a", "abcdefgh", "deadbeef", "12345678", "AAAAAAAAAAAAAAAA", "counter-7-window", "dGFibGU="),
 ]
 
 
