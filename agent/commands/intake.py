@@ -135,8 +135,8 @@ class Intake:
             raise Refused(why, reason=ReasonCode.NOT_AUTHORISED, hint="ask somebody who may, or bring a signed order")
         target = Target(self._identity.terminal, self._identity.serial)
         request = CommandRequest(command_id, name, target, now, now + LOCAL_LIFE, msgspec.Raw(arguments), order.reason)
-        asked = Asked(request, "", digest, verdict, _problem(prepared))
         run = self._new_run(command_id, name, content_of(request), prepared)
+        asked = Asked(request, "", digest, verdict, _problem(prepared), self._begins_at_once(run, prepared))
         return Admission(asked, run, Origin(digest, "local", caller.uid, (), request.expires_at), site_wide=False)
 
     def _believe(self, payload: bytes, topic_command: str | None, *, site_wide: bool, source: str) -> Admission:
@@ -176,12 +176,18 @@ class Intake:
         latest = now + KEPT_UNREAD
         people = tuple(sorted({key.person for key in keys}))
         expires_at = min(request.expires_at, latest) if request else latest
+        run = self._new_run(read.command_id, read.name, read.content, prepared)
+        at_once = request is not None and self._begins_at_once(run, prepared)
         return Admission(
-            Asked(request, read.problem, read.digest, verdict, problem),
-            self._new_run(read.command_id, read.name, read.content, prepared),
+            Asked(request, read.problem, read.digest, verdict, problem, at_once),
+            run,
             Origin(read.digest, source, None, people, expires_at),
             site_wide,
         )
+
+    def _begins_at_once(self, run: Run, prepared: Prepared | Reason) -> bool:
+        beside_others = isinstance(prepared, Prepared) and not prepared.plan.exclusive
+        return beside_others and self._planner.gate(run, 0.0) is None
 
     def _new_run(self, command_id: str, name: str, content: bytes, prepared: Prepared | Reason) -> Run:
         now = self._clock.now()

@@ -14,6 +14,7 @@ from agent.contract.command import CommandRequest, Reason, ReasonCode
 from agent.trust.policy import Verdict
 from agent.workflow.transition import Phase
 
+MAX_NOT_BEGUN: Final = 3 * MAX_WAITING  # so that asking how it is works while 32 wait, and a flood still ends somewhere
 LONGEST_LIFE: Final = timedelta(days=30)
 
 
@@ -22,7 +23,8 @@ class Asked:
     """An authentic order for this terminal, as far as it could be understood.
 
     ``request`` is None when its form is wrong, and ``form_problem`` says where. ``argument_problem``: an unknown
-    command, wrong arguments, or what this terminal cannot do.
+    command, wrong arguments, or what this terminal cannot do. ``begins_at_once``: it runs beside others and nothing
+    holds it back, so it does not wait.
     """
 
     request: CommandRequest | None
@@ -30,6 +32,7 @@ class Asked:
     digest: bytes
     verdict: Verdict
     argument_problem: Reason | None
+    begins_at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ def admit(asked: Asked, facts: Facts) -> Decision:
         return untimely
     if asked.argument_problem is not None:
         return Turned(Phase.REJECTED, asked.argument_problem)
-    if facts.waiting >= MAX_WAITING:
-        return _rejected(ReasonCode.QUEUE_FULL, f"{MAX_WAITING} orders are waiting already")
+    if facts.waiting >= (MAX_NOT_BEGUN if asked.begins_at_once else MAX_WAITING):
+        return _rejected(ReasonCode.QUEUE_FULL, f"{facts.waiting} orders are waiting already")
     return Accepted()
 
 

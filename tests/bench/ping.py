@@ -18,6 +18,7 @@ from pathlib import Path
 
 import aiomqtt
 
+from agent.demo.evidence import BrokerWitness
 from tests.kit import orders
 from tests.kit.agent_process import ROOT, AgentProcess
 from tests.kit.broker import Broker
@@ -83,6 +84,8 @@ def report() -> None:
         (folder / "etc" / "policy.json").write_bytes(orders.signed_policy())
         try:
             agent.start()
+            # Until its first SUBSCRIBE nothing that is published reaches it.
+            BrokerWitness(broker.port).wait_retained(f"{PREFIX}agent/status", {"online": True})
             rounds = [(_ping_round(broker.port), _echo_round(broker.port)) for _ in range(ROUNDS)]
         finally:
             agent.close()

@@ -355,10 +355,13 @@ async def _fill(room: Room, count: int) -> None:
 async def test_32_may_wait_and_the_33rd_is_told_that_the_queue_is_full(tmp_path: Path) -> None:
     async with open_room(tmp_path, engine=False) as room:
         await _fill(room, 32)
-        order = order_payload()
-        await room.receive(signed_order(order))
+        order = order_payload("check_device", {"device": "printer-0", "level": "external"})
+        await room.receive(signed_order(order), command="check_device")
         told = await room.told(order["command_id"])
         assert told is not None
         assert told.reason is not None
         assert (told.state, told.reason.code) == (State.REJECTED, ReasonCode.QUEUE_FULL)
         assert len(await room.journal.open_states()) == 32
+        ping = order_payload()
+        await room.receive(signed_order(ping))
+        assert len(await room.journal.open_states()) == 33  # it runs beside others and waits for nobody

@@ -63,6 +63,13 @@ def test_the_first_broken_rule_in_the_contracts_order_is_told() -> None:
     assert admit(asked, replace(facts, waiting=31)) == Accepted()
 
 
+def test_what_begins_at_once_is_not_kept_out_by_those_that_wait() -> None:
+    """Otherwise 32 orders for tonight would forbid asking the terminal how it is, and later a cancel."""
+    asked = replace(ASKED, begins_at_once=True)
+    assert admit(asked, replace(FACTS, waiting=32)) == Accepted()
+    assert _code(asked, replace(FACTS, waiting=96)) is ReasonCode.QUEUE_FULL
+
+
 @pytest.mark.parametrize(
     ("issued", "expires", "code"),
     [
