@@ -51,6 +51,7 @@ class Report:
     until_s: float | None = None  # monotonic: when an event has aged out
     written_until_s: float | None = None  # the same as last stored; moved only when it pays
     until_ms: int | None = None  # ``written_until_s`` as wall time
+    awaits_word: bool = False  # restored, and nobody has said in this life whether it is still so
 
 
 class ReportedFaults:
@@ -61,7 +62,7 @@ class ReportedFaults:
         self._reports: dict[Key, Report] = {}
 
     def report(self, kind: FaultKind, device: str, active: bool, detail: str, now: Moment) -> None:
-        """Take a report. Repeating it changes nothing but the end of an event.
+        """Take a report. Repeating it changes nothing but the end of an event; the first one after a restart says why.
 
         Raises:
             OverflowError: Too many different faults; this one is not taken.
@@ -73,7 +74,7 @@ class ReportedFaults:
         if kind.lasts is Lasts.AGES_OUT and active:
             known = _extended(known, kind.ages_out_s, now)
         if active == known.active:
-            known = replace(known, turn_s=None)
+            known = replace(known, turn_s=None, detail=detail if known.awaits_word else known.detail, awaits_word=False)
         else:
             delay = self._delays.get(kind.code, Delay())
             turn_s = now.s + (delay.raise_after_s if active else delay.clear_after_s)
@@ -92,7 +93,7 @@ class ReportedFaults:
         if kind.lasts is Lasts.AGES_OUT:
             left_s = 0.0 if until_ms is None else (until_ms - now.ms) / 1000
             until_s = now.s + min(max(left_s, 0.0), kind.ages_out_s)
-        self._reports[kind.code, device] = Report(True, detail, turn_s, until_s, until_s, until_ms)
+        self._reports[kind.code, device] = Report(True, detail, turn_s, until_s, until_s, until_ms, turn_s is not None)
         self.advance(now.s)
 
     def advance(self, now_s: float) -> None:

@@ -147,7 +147,8 @@ FREE_TEXT: list[tuple[str, set[str]]] = [
     (_wide(VISA), {"R3"}),
     (_wide(VISA[:8]) + "-" + VISA[8:], {"R3"}),
     *((hidden.join(VISA), {"R3"}) for hidden in ("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff")),
-    (VISA[:8] + "\u00a0" + VISA[8:], {"R3"}),
+    *((odd.join((VISA[:4], VISA[4:12], VISA[12:])), {"R3"}) for odd in ("\u00a0", "\u2011", "\u2013", "\u3000", "\t")),
+    *(("".join(chr(zero + int(digit)) for digit in VISA), {"R3"}) for zero in (0x660, 0x966, 0x1D7CE)),
     *((f"x{pan}y", {"R3"}) for pan in (VISA, AMEX)),
     *((form(VISA), {"R3"}) for form in (_hex, _base64, _url)),
     (_hex(VISA).upper(), {"R3"}),
@@ -258,6 +259,14 @@ def test_a_mask_other_than_six_and_four(peer: Peer, mask: str) -> None:
     assert error["data"]["code"] == "CARD_DATA_REJECTED"
     assert error["data"]["rule"] in {"R3", "R7"}
     assert mask not in text_of(error)
+
+
+def test_of_several_fields_the_lowest_rule_is_named(peer: Peer) -> None:
+    assert _rule(peer, sale(memo=IMEI, receipt_no=VISA), VISA, "receipt_no") == "R3"
+    assert _rule(peer, sale(memo=f"%B{VISA}^X", receipt_no=VISA), VISA, "memo") == "R2"
+    assert _rule(peer, {**sale(memo=VISA), "cvv": "1"}, VISA) == "R1"
+    assert _rule(peer, {**sale(), "other": VISA}, VISA, "(unknown)") == "R3"
+    assert _rule(peer, sale(stan=None, memo=VISA), VISA, "memo") == "R3"
 
 
 def test_one_of_many_is_refused_and_the_others_stand(peer: Peer) -> None:

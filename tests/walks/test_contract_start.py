@@ -216,6 +216,34 @@ def test_the_last_good_copy_runs_with_a_fault_until_the_file_is_mended(
     assert good.read_bytes() != kept
 
 
+def test_everything_that_belongs_to_the_configuration_has_its_good_copy(agent: AgentProcess) -> None:
+    """Files laid over it and the model's file too; the fault names what is wrong now, not what was before."""
+    beside, models = agent.config_file.parent / "agent.d", agent.config_file.parent / "models"
+    beside.mkdir()
+    models.mkdir()
+    (beside / "10-serial.toml").write_text('[terminal]\nserial = "SN-BESIDE"\n')
+    (models / "counter.toml").write_text('schema = 1\ntitle = "Counter"\n')
+    agent.write_config({"terminal": {"model": "counter"}})
+    agent.start()
+    assert agent.stop() == 0
+    for file, content in (
+        (beside / "20-more.toml", "turbo = 1\n"),
+        (beside / "20-more.toml", "mode = [\n"),
+        (beside / "20-more.toml", ""),
+        (models / "counter.toml", "colour = 1\n"),
+    ):
+        file.write_text(content)
+        agent.start()
+        faults = call(agent.run / "control.sock", "health.get")["result"]["faults"]
+        details = [fault["detail"] for fault in faults if fault["code"] == "SW-AGT-002"]
+        assert len(details) == (1 if content else 0)
+        for detail in details:
+            assert str(file) in detail
+            assert ("turbo" in detail) is ("turbo" in content)
+        assert "SN-BESIDE" in text_of(call(agent.run / "control.sock", "agent.info"))
+        assert agent.stop() == 0
+
+
 def test_a_file_that_does_not_parse_knows_no_state_folder_of_its_own(agent: AgentProcess) -> None:
     if Path("/var/lib/pos-agent/agent.toml.good").exists():
         pytest.skip("an agent is installed on this machine; its good copy would be taken")
