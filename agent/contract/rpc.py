@@ -231,7 +231,7 @@ class ErrorItem(Struct, frozen=True, forbid_unknown_fields=True):
 class RecordManyParams(Struct, frozen=True, forbid_unknown_fields=True):
     """``transaction.record_many``; each record stands for itself and is decoded by itself."""
 
-    records: Annotated[list[Any], Meta(min_length=1, max_length=MAX_RECORDS)]
+    records: Annotated[list[Any], Meta(max_length=MAX_RECORDS)]
 
 
 class RecordManyResult(Struct, frozen=True, forbid_unknown_fields=True):

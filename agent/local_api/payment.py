@@ -72,10 +72,10 @@ def _decode_many(params: Mapping[str, object]) -> list[object]:
     """The records, not decoded yet: a wrong one must not spoil the others."""
     records = params.get("records")
     if params.keys() == _RECORDS and isinstance(records, list):
-        if 1 <= len(records) <= rpc.MAX_RECORDS:
+        if len(records) <= rpc.MAX_RECORDS:
             return records
         raise BadRequest(  # the records themselves may be right, and are none of this refusal's business
-            f"one call takes 1 to {rpc.MAX_RECORDS} records", field="records", hint="send them in several calls"
+            f"one call takes at most {rpc.MAX_RECORDS} records", field="records", hint="send them in several calls"
         )
     return rpc.decode_params(params, RecordManyParams).records
 
@@ -98,6 +98,8 @@ class _Answers:
         self.complete: asyncio.Future[RecordManyResult] = asyncio.get_running_loop().create_future()
         self._items: list[RecordResult | ErrorItem | None] = [None] * count
         self._missing = count
+        if not count:
+            self.complete.set_result(RecordManyResult([]))
 
     def put_outcome(self, index: int, future: asyncio.Future[Stored]) -> None:
         if future.cancelled():

@@ -8,8 +8,8 @@ idling costs no wake-up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -17,6 +17,7 @@ from agent.runtime.backoff import Backoff
 from agent.runtime.clock import Clock
 
 log = structlog.get_logger("services")
+T = TypeVar("T")
 
 
 class Service(Protocol):
@@ -27,7 +28,7 @@ class Service(Protocol):
         """The loop's name in logs and in the watchdog's report."""
         ...
 
-    async def run(self) -> None:
+    def run(self) -> Coroutine[Any, Any, None]:
         """Work until cancelled; clean up in ``finally``."""
         ...
 
@@ -77,6 +78,16 @@ class Pulses:
         return [p.name for p in self._pulses if p.overdue] + [name for name, check in self._checks if check()]
 
 
+async def in_own_task(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work`` in a task of its own; cancelling the caller cancels it.
+
+    A task that held a `TaskGroup` whose child failed keeps a mark of being cancelled (Python 3.11.2, Debian 12's). A
+    later `asyncio.timeout` in that task would end in `CancelledError` instead of `TimeoutError`, and a loop that
+    takes this for its stop would be gone for good. The mark dies with the task.
+    """
+    return await asyncio.create_task(work)
+
+
 async def run_restarting(
     service: Service, backoff: Backoff, clock: Clock, *, steady_s: float = 60.0, on_failure: Callable[[str, str], None]
 ) -> None:
@@ -89,9 +100,13 @@ async def run_restarting(
     while True:
         started_at = clock.monotonic()
         try:
-            await service.run()
-        except asyncio.CancelledError:
-            raise
+            await in_own_task(service.run())
+        except asyncio.CancelledError as err:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.error("service.failed", service=service.name, error="cancelled by itself", exc_info=err)
+            on_failure(service.name, type(err).__name__)
         except Exception as err:  # any failure of a part is confined to it; that is this function's purpose
             log.error("service.failed", service=service.name, error=type(err).__name__, exc_info=err)
             on_failure(service.name, type(err).__name__)

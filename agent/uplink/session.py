@@ -20,7 +20,7 @@ from agent.contract.publication import Publication
 from agent.errors import LinkDown, NeedsPerson, PublishRefused
 from agent.runtime.backoff import Backoff
 from agent.runtime.clock import Clock, rfc3339
-from agent.runtime.services import Pulse
+from agent.runtime.services import Pulse, in_own_task
 from agent.uplink import messages
 from agent.uplink.broker import Broker, Subscription, Will
 from agent.uplink.connection import check_library
@@ -135,7 +135,7 @@ class Session:
             self._pulse.resting()
             up_s = self._clock.monotonic()
             self._changed(True, f"connected to {self._broker.host}:{self._broker.port}")
-            await self._serve(link)
+            await in_own_task(self._serve(link))  # its failed TaskGroup must not leave a mark on this loop
         except LinkDown as err:
             over = err.message
         except asyncio.CancelledError:
