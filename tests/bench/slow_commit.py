@@ -9,21 +9,15 @@ from agent.store import database
 
 
 def install(delay_ms: float) -> None:
-    """Make every connection that the store opens from now on sleep ``delay_ms`` before each COMMIT returns."""
+    """Make every connection that the store opens from now on take ``delay_ms`` longer for each COMMIT."""
     if delay_ms <= 0:
         return
-    sqlite3: Any = database.sqlite3  # type: ignore[attr-defined]
 
-    class Slow(sqlite3.Connection):  # type: ignore[misc]
+    class SlowConnection(database.Connection):
         def execute(self, sql: str, *args: Any) -> Any:
             result = super().execute(sql, *args)
             if sql == "COMMIT":
                 time.sleep(delay_ms / 1000)
             return result
 
-        def commit(self) -> None:
-            super().commit()
-            time.sleep(delay_ms / 1000)
-
-    connect = sqlite3.connect
-    sqlite3.connect = lambda *args, **kwargs: connect(*args, **{**kwargs, "factory": Slow})
+    database.Connection = SlowConnection  # type: ignore[misc]
