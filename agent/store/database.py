@@ -198,8 +198,9 @@ class Database:
         self._writer = GroupWriter(
             self._handle, asyncio.get_running_loop(), self._clock, self._max_group, self._settled
         )
+        writer = self._writer
         if not self._closed:
-            self._threads.append(_start(self._writer.run, "store-writer"))
+            self._threads.append(_start(lambda: _run_or_end(writer.run), "store-writer"))
         return self._writer
 
 
@@ -387,3 +388,12 @@ def _start(run: Callable[[], None], name: str) -> threading.Thread:
     finally:
         threading.stack_size(before)
     return thread
+
+
+def _run_or_end(run: Callable[[], None]) -> None:
+    """Without its writer the agent can only hang: a thread that dies takes the process along, to be started again."""
+    try:
+        run()
+    except BaseException as err:  # nothing is handled here: the process ends
+        log.critical("store.writer_died", error=type(err).__name__, exc_info=err)
+        os._exit(1)  # as SIGKILL would: what was acknowledged is on disk, nothing else was promised
