@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drivers.contract import DriverFactory, EmulatorEntry, HostFactory, HostSource
+from drivers.contract import DriverFactory, EmulatorEntry
 from drivers.host.cpu import CpuSource
 from drivers.host.filesystem import FilesystemSource
 from drivers.host.memory import MemorySource
+from drivers.host_contract import HostFactory, HostSource
 from drivers.pos_printer.escpos import build_escpos
 
 

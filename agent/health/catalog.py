@@ -10,7 +10,8 @@ from agent.health.probes import cpu, filesystem, memory, pos_printer
 from agent.health.rules import Rule
 from agent.health.sample import Sample
 from agent.health.subject import DeviceProbe, HostLook, Subject
-from drivers.contract import HostReading, HostSource, PrinterDevice
+from drivers.contract import PrinterDevice
+from drivers.host_contract import HostReading, HostSource
 
 HOST = "host"
 

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from drivers.contract import CpuReading, Pressure, PressureLine
 from drivers.errors import HostSourceError
 from drivers.host.source_file import read_source
+from drivers.host_contract import CpuReading, Pressure, PressureLine
 
 _NO_PRESSURE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EOPNOTSUPP})  # kernel built or started without it
 

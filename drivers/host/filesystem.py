@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from drivers.contract import FilesystemReading
 from drivers.errors import HostSourceError
+from drivers.host_contract import FilesystemReading
 
 
 class FilesystemSource:

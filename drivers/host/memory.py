@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drivers.contract import MemoryReading
 from drivers.errors import HostSourceError
 from drivers.host.source_file import read_source
+from drivers.host_contract import MemoryReading
 
 _KB = 1024
 _FIELDS = (b"MemTotal:", b"MemAvailable:", b"SwapTotal:", b"SwapFree:")

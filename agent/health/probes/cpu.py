@@ -1,4 +1,4 @@
-"""Processor: do programs wait for processor, memory or disk? Source: `drivers.contract.CpuReading`.
+"""Processor: do programs wait for processor, memory or disk? Source: `drivers.host_contract.CpuReading`.
 
 Pressure is judged, averaged by the kernel over 60 s; how busy the processor is only where the kernel gives no pressure.
 Load is shown, not judged: it counts waiting for disks, too.
@@ -10,7 +10,7 @@ from agent.contract.health import Thresholds
 from agent.health.probes.host import LINE_RULES, two_steps
 from agent.health.rules import Rule
 from agent.health.sample import Sample
-from drivers.contract import CpuReading, HostReading, Pressure
+from drivers.host_contract import CpuReading, HostReading, Pressure
 
 _CODE = "HST-CPU-001"
 

@@ -1,4 +1,4 @@
-"""The data volume: space, inodes, and whether it can be written. Source: `drivers.contract.FilesystemReading`."""
+"""The data volume: space, inodes, and whether it can be written. Source: `drivers.host_contract.FilesystemReading`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from agent.contract.health import State, Thresholds
 from agent.health.probes.host import LINE_RULES, two_steps
 from agent.health.rules import Hold, Rule
 from agent.health.sample import Sample
-from drivers.contract import FilesystemReading, HostReading
+from drivers.host_contract import FilesystemReading, HostReading
 
 
 def rules(limits: Thresholds) -> tuple[Rule, ...]:

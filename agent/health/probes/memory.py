@@ -1,4 +1,4 @@
-"""Main memory: how much can still be had. Source: `drivers.contract.MemoryReading`. Swap is shown, not judged."""
+"""Main memory: how much can still be had. Source: `drivers.host_contract.MemoryReading`. Swap is shown, not judged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from agent.contract.health import Thresholds
 from agent.health.probes.host import LINE_RULES, two_steps
 from agent.health.rules import Rule
 from agent.health.sample import Sample
-from drivers.contract import HostReading, MemoryReading
+from drivers.host_contract import HostReading, MemoryReading
 
 
 def rules(limits: Thresholds) -> tuple[Rule, ...]:

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.contract import CpuReading, HostSource, MemoryReading
 from drivers.errors import HostSourceError
 from drivers.host.cpu import CpuSource, parse_loadavg, parse_pressure, parse_stat
 from drivers.host.filesystem import FilesystemSource
 from drivers.host.memory import MemorySource, parse_meminfo
+from drivers.host_contract import CpuReading, HostSource, MemoryReading
 
 PROCFS = Path("/proc")
 MEMINFO = "MemTotal:  2000 kB\nMemFree:  1 kB\nMemAvailable:  500 kB\nSwapTotal:  100 kB\nSwapFree:  40 kB\n"

@@ -1,0 +1,71 @@
+"""Health: the subjects that this terminal has, and the monitor over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.config import Loaded, Settings
+from agent.contract.health import Thresholds
+from agent.contract.topics import Address
+from agent.devices import fit
+from agent.health import catalog
+from agent.health.monitor import DEFAULT_DELAYS, Gauge, Monitor
+from agent.health.reported import Delay
+from agent.health.subject import Subject
+from agent.runtime.clock import Clock
+from agent.runtime.services import Pulse
+from agent.store.database import Database
+from drivers.catalog import HOST_SOURCES
+from drivers.contract import PrinterDevice
+
+
+@dataclass(frozen=True)
+class Health:
+    """``drivers``: of every device that has a port, in name order."""
+
+    monitor: Monitor
+    drivers: tuple[PrinterDevice, ...]
+
+
+def build_health(
+    loaded: Loaded, *, database: Database, clock: Clock, pulse: Pulse, gauge: Gauge, address: Address
+) -> Health:
+    """The monitor over the parts of the board and every device that the model or the configuration names."""
+    settings = loaded.settings
+    subjects, drivers = _subjects(loaded)
+    monitor = Monitor(
+        subjects,
+        database=database,
+        clock=clock,
+        pulse=pulse,
+        gauge=gauge,
+        source=address.topic("").rstrip("/"),
+        interval_s=settings.health.interval_s,
+        read_deadline_s=settings.health.read_deadline_s,
+        delays=_delays(settings),
+    )
+    return Health(monitor, tuple(drivers))
+
+
+def _subjects(loaded: Loaded) -> tuple[list[Subject], list[PrinterDevice]]:
+    settings, model = loaded.settings, loaded.model
+    roots = Path(settings.paths.procfs), Path(settings.paths.sysfs), Path(settings.paths.state)
+    sources = [build(*roots) for build in HOST_SOURCES.values()]
+    subjects = catalog.host_subjects(sources, model.thresholds if model else Thresholds())
+    drivers = []
+    for one in fit(model, settings.devices)[0]:
+        if one.driver is None:
+            subjects.append(catalog.unplaced_subject(one.name, one.category, required=one.required))
+        else:
+            drivers.append(one.driver)
+            subjects.append(catalog.device_subject(one.driver, answers=one.answers, required=one.required))
+    return subjects, drivers
+
+
+def _delays(settings: Settings) -> Mapping[str, Delay]:
+    if settings.uplink is None:
+        return {**DEFAULT_DELAYS, "NET-MQT-001": Delay()}  # no link to wait for: one of before is over at once
+    delay = Delay(raise_after_s=settings.uplink.down_fault_after_s, clear_after_s=5.0)
+    return {**DEFAULT_DELAYS, "NET-MQT-001": delay}
