@@ -14,6 +14,7 @@ from agent.health import catalog
 from agent.health.monitor import DEFAULT_DELAYS, Gauge, Monitor
 from agent.health.reported import Delay
 from agent.health.subject import Subject
+from agent.health.truth import OnChange, tell_nobody
 from agent.runtime.clock import Clock
 from agent.runtime.services import Pulse
 from agent.store.database import Database
@@ -30,7 +31,14 @@ class Health:
 
 
 def build_health(
-    loaded: Loaded, *, database: Database, clock: Clock, pulse: Pulse, gauge: Gauge, address: Address
+    loaded: Loaded,
+    *,
+    database: Database,
+    clock: Clock,
+    pulse: Pulse,
+    gauge: Gauge,
+    address: Address,
+    on_change: OnChange = tell_nobody,
 ) -> Health:
     """The monitor over the parts of the board and every device that the model or the configuration names."""
     settings = loaded.settings
@@ -45,6 +53,7 @@ def build_health(
         interval_s=settings.health.interval_s,
         read_deadline_s=settings.health.read_deadline_s,
         delays=_delays(settings),
+        on_change=on_change,
     )
     return Health(monitor, tuple(drivers))
 

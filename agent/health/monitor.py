@@ -24,7 +24,7 @@ from agent.health.reported import Delay, Moment, ReportedFaults
 from agent.health.rules import BROKEN
 from agent.health.sample import Sample, Value
 from agent.health.subject import DeviceProbe, HostLook, Subject, Watched
-from agent.health.truth import Truth
+from agent.health.truth import OnChange, Truth, tell_nobody
 from agent.runtime.clock import Clock
 from agent.runtime.services import Pulse
 from agent.store.database import Database, Worth
@@ -64,6 +64,7 @@ class Monitor:
         interval_s: float = 10.0,
         read_deadline_s: float = 2.0,
         delays: Mapping[str, Delay] = DEFAULT_DELAYS,
+        on_change: OnChange = tell_nobody,
     ) -> None:
         """
         Args:
@@ -72,6 +73,7 @@ class Monitor:
             interval_s: Between two looks at one subject.
             read_deadline_s: For one look.
             delays: For faults reported by others: how long they must stand, by code.
+            on_change: See `OnChange`.
         """
         self._database = database
         self._clock = clock
@@ -84,7 +86,7 @@ class Monitor:
         if len(self._watched) != len(subjects):
             raise ValueError("two subjects have the same name")
         self._reported = ReportedFaults(delays)
-        self._truth = Truth(self._watched.values(), self._reported, clock, source)
+        self._truth = Truth(self._watched.values(), self._reported, clock, source, on_change)
         self._reader: BlockingReader[Sample] = BlockingReader("health-reader", blocked)
         self._looks = {one.name: partial(self._look_in_thread, one.name, one.host) for one in subjects if one.host}
         self._broken: dict[str, str] = {}  # subject → class of what its probe raised

@@ -6,25 +6,29 @@ logged here, once, when it is concluded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
 
 from agent.contract.faults import CATALOGUE, impact_on
-from agent.contract.health import DeviceHealth, Fault, HealthSnapshot, Impact, Readiness, State
+from agent.contract.health import DeviceHealth, Fault, HealthSnapshot, Impact, PowerState, Readiness, State
 from agent.contract.publication import Publication
 from agent.health import messages
 from agent.health.readiness import assess
 from agent.health.records import Change, DeviceRow, FaultRow
 from agent.health.reported import Key, Moment, ReportedFaults
+from agent.health.rules import Verdict
 from agent.health.sample import Sample
 from agent.health.subject import Watched
 from agent.runtime.clock import Clock
 from agent.runtime.identifiers import uuid7
 
 log = structlog.get_logger("health")
+
+OnChange = Callable[[str, object], None]
+"""Told on the loop, at once: ``health`` with a `DeviceHealth`, ``readiness`` with a `Readiness`. Must not raise."""
 
 _EVENTS_KEPT = 256  # while the store cannot write; older ones are dropped, the state itself never is
 
@@ -54,14 +58,26 @@ class Unsaid:
         return bool(self.devices or self.gone or self.fault_rows or self.faults or self.readiness or self.events)
 
 
+def tell_nobody(_kind: str, _now: object) -> None:
+    """Where nobody listens to changes."""
+
+
 class Truth:
     """``source`` names this terminal in events: ``pos/v1/<site>/<terminal>``."""
 
-    def __init__(self, watched: Iterable[Watched], reported: ReportedFaults, clock: Clock, source: str) -> None:
+    def __init__(
+        self,
+        watched: Iterable[Watched],
+        reported: ReportedFaults,
+        clock: Clock,
+        source: str,
+        on_change: OnChange = tell_nobody,
+    ) -> None:
         self.watched = {one.subject.name: one for one in watched}
         self._reported = reported
         self._clock = clock
         self._source = source
+        self._on_change = on_change
         self._faults: dict[Key, _Active] = {}
         self._unsaid = Unsaid()
         now_ms = _ms(clock.now())
@@ -121,6 +137,8 @@ class Truth:
                 detail=after.detail,
             )
         self._unsaid.devices.add(one.subject.name)
+        if _shown(before) != _shown(after):
+            self._on_change("health", _health(one))
         self.refresh()
 
     def refresh(self) -> None:
@@ -143,6 +161,7 @@ class Truth:
             log.info("readiness.changed", ready=readiness.ready, reasons=codes)
             self._readiness = readiness
             self._unsaid.readiness = True
+            self._on_change("readiness", readiness)
 
     def say_again(self) -> None:
         """Every device's health once more."""
@@ -249,6 +268,11 @@ class Truth:
 
 def _ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
+
+
+def _shown(verdict: Verdict) -> tuple[State, PowerState, str]:
+    """What of a verdict others see."""
+    return verdict.state, verdict.power_state, verdict.detail
 
 
 def _health(one: Watched) -> DeviceHealth:

@@ -39,12 +39,13 @@ async def until(condition: Callable[[], object], *, timeout_s: float = 20.0) -> 
 
 @dataclass
 class HealthRoom:
-    """``monitor`` on ``database``; ``gauges`` is what it handed out, by group."""
+    """``monitor`` on ``database``; ``gauges`` is what it handed out, by group; ``told`` is every change, in order."""
 
     monitor: Monitor
     database: Database
     pulses: Pulses
     gauges: dict[str, dict[str, Value]] = field(default_factory=dict)
+    told: list[tuple[str, object]] = field(default_factory=list)
 
     def state(self, device: str) -> tuple[str, str]:
         """State and power state."""
@@ -93,6 +94,7 @@ async def health_room(
     database.open()
     pulses = Pulses(clock)
     gauges: dict[str, dict[str, Value]] = {}
+    told: list[tuple[str, object]] = []
     monitor = Monitor(
         subjects,
         database=database,
@@ -103,12 +105,13 @@ async def health_room(
         interval_s=interval_s,
         read_deadline_s=deadline_s,
         delays=delays or {},
+        on_change=lambda kind, now: told.append((kind, now)),
     )
     task = asyncio.create_task(monitor.run()) if running else None
     try:
         if not running:
             await monitor.restore()
-        yield HealthRoom(monitor, database, pulses, gauges)
+        yield HealthRoom(monitor, database, pulses, gauges, told)
     finally:
         if task is not None:
             task.cancel()
