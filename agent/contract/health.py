@@ -109,6 +109,35 @@ class HealthSnapshot(Struct, frozen=True, forbid_unknown_fields=True):
     at: At
 
 
+class HistoryKind(StrEnum):
+    """What happened: a device's state changed, a fault came, a fault went."""
+
+    STATE = "state"
+    FAULT_RAISED = "fault_raised"
+    FAULT_CLEARED = "fault_cleared"
+
+
+class HistoryEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One thing that happened. Of the kind ``state`` the fault's three fields are null, else the two of the state."""
+
+    at: At
+    kind: HistoryKind
+    device: DeviceId
+    state: State | None = None
+    power_state: PowerState | None = None
+    code: FaultCode | None = None
+    severity: Severity | None = None
+    impact: Impact | None = None
+    detail: str
+
+
+class HistoryPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the history, the newest first; ``next_cursor`` is null on the last page."""
+
+    items: tuple[HistoryEntry, ...]
+    next_cursor: str | None
+
+
 class FaultEventData(Struct, frozen=True, forbid_unknown_fields=True):
     """``data`` of a fault event: the fault, whether it has come or gone, and what to do about it."""
 

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from agent.contract import card_data
 from agent.contract.canonical_json import NotAnInteger
 from agent.contract.command import CommandId
-from agent.contract.health import At, DeviceHealth, Fault
+from agent.contract.health import At, DeviceHealth, DeviceId, Fault
 from agent.contract.transaction_form import Uuid
 from agent.errors import AgentError, BadRequest, CardDataRejected, Refused
 
@@ -282,6 +282,14 @@ class HealthResult(Struct, frozen=True, forbid_unknown_fields=True):
     devices: tuple[DeviceHealth, ...]
     faults: tuple[Fault, ...]
     at: At
+
+
+class HealthHistoryParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """``health.history``, newest first; ``device`` left out (or null): of all devices and parts."""
+
+    device: DeviceId | None = None
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
 
 
 class ConfigResult(Struct, frozen=True, forbid_unknown_fields=True):

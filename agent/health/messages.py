@@ -1,4 +1,4 @@
-"""What is concluded about health → messages. Pure; topics and words are those of the contract."""
+"""What is concluded about health → messages and history. Pure; topics and words are those of the contract."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import msgspec
 
 from agent.contract import topics
 from agent.contract.faults import CATALOGUE
-from agent.contract.health import DeviceHealth, Fault, FaultEvent, FaultEventData, FaultList, Readiness
+from agent.contract.health import (
+    DeviceHealth,
+    Fault,
+    FaultEvent,
+    FaultEventData,
+    FaultList,
+    HistoryEntry,
+    HistoryKind,
+    Readiness,
+)
 from agent.contract.publication import Publication
 from agent.runtime.clock import rfc3339
 
@@ -35,6 +44,31 @@ def faults(active: tuple[Fault, ...], at: str) -> Publication:
 
 def readiness(value: Readiness) -> Publication:
     return Publication(topics.READINESS, msgspec.json.encode(value), retain=True)
+
+
+def state_entry(health: DeviceHealth) -> HistoryEntry:
+    """A change of state for the history, at the moment it was seen."""
+    return HistoryEntry(
+        at=health.at,
+        kind=HistoryKind.STATE,
+        device=health.device,
+        state=health.state,
+        power_state=health.power_state,
+        detail=health.detail,
+    )
+
+
+def fault_entry(fault: Fault, *, active: bool, at: str) -> HistoryEntry:
+    """A fault that came or went, for the history."""
+    return HistoryEntry(
+        at=at,
+        kind=HistoryKind.FAULT_RAISED if active else HistoryKind.FAULT_CLEARED,
+        device=fault.device,
+        code=fault.code,
+        severity=fault.severity,
+        impact=fault.impact,
+        detail=fault.detail,
+    )
 
 
 def fault_event(fault: Fault, *, active: bool, event_id: str, source: str, at: str) -> Publication:

@@ -8,7 +8,9 @@ from datetime import datetime
 
 import msgspec
 
+from agent.contract.health import HistoryEntry
 from agent.contract.publication import Publication
+from agent.health import history
 from agent.store import outbox
 from agent.store.database import Connection
 
@@ -42,13 +44,14 @@ class FaultRow:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one commit makes true: these devices, these and no other faults, and the messages that say so."""
+    """What one commit makes true: these devices, these faults and no others, the messages and history of it."""
 
     devices: Sequence[DeviceRow]
     gone: Sequence[str]
     faults: Sequence[FaultRow]
     publications: Sequence[Publication]
     at: datetime
+    history: Sequence[HistoryEntry] = ()
 
 
 def write(db: Connection, change: Change) -> None:
@@ -73,6 +76,7 @@ def write(db: Connection, change: Change) -> None:
             for row in change.faults
         ],
     )
+    history.append(db, change.history)
     for publication in change.publications:
         outbox.put(db, publication, change.at)
 

@@ -13,7 +13,16 @@ from datetime import datetime
 import structlog
 
 from agent.contract.faults import CATALOGUE, impact_on
-from agent.contract.health import DeviceHealth, Fault, HealthSnapshot, Impact, PowerState, Readiness, State
+from agent.contract.health import (
+    DeviceHealth,
+    Fault,
+    HealthSnapshot,
+    HistoryEntry,
+    Impact,
+    PowerState,
+    Readiness,
+    State,
+)
 from agent.contract.publication import Publication
 from agent.health import messages
 from agent.health.readiness import assess
@@ -53,6 +62,7 @@ class Unsaid:
     faults: bool = False
     readiness: bool = False
     events: list[Publication] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.devices or self.gone or self.fault_rows or self.faults or self.readiness or self.events)
@@ -136,6 +146,8 @@ class Truth:
                 power_state=after.power_state.value,
                 detail=after.detail,
             )
+        if (after.state, after.power_state) != (before.state, before.power_state):
+            self._unsaid.history.append(messages.state_entry(_health(one)))
         self._unsaid.devices.add(one.subject.name)
         if _shown(before) != _shown(after):
             self._on_change("health", _health(one))
@@ -192,7 +204,8 @@ class Truth:
             )
             for one in self._faults.values()
         ]
-        return unsaid, Change([_row(one) for one in devices], sorted(unsaid.gone), rows, publications, at)
+        changed = [_row(one) for one in devices]
+        return unsaid, Change(changed, sorted(unsaid.gone), rows, publications, at, tuple(unsaid.history))
 
     def put_back(self, unsaid: Unsaid) -> None:
         """It could not be committed: it stays to be said, as it will be then."""
@@ -203,6 +216,7 @@ class Truth:
         now.faults |= unsaid.faults
         now.readiness |= unsaid.readiness
         now.events = (unsaid.events + now.events)[-_EVENTS_KEPT:]
+        now.history = (unsaid.history + now.history)[-_EVENTS_KEPT:]
 
     def health(self, name: str) -> DeviceHealth:
         return _health(self.watched[name])
@@ -259,6 +273,7 @@ class Truth:
         at = messages.stamp(now_ms)
         event = messages.fault_event(fault, active=active, event_id=uuid7(), source=self._source, at=at)
         self._unsaid.events.append(event)
+        self._unsaid.history.append(messages.fault_entry(fault, active=active, at=at))
         facts = {"code": fault.code, "device": fault.device, "severity": fault.severity.value, "detail": fault.detail}
         if active:
             log.warning("fault.raised", impact=fault.impact.value, **facts)

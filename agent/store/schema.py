@@ -1,6 +1,7 @@
 """Bringing the file's schema up to date: numbered files in ``migrations/``, forward only, one transaction each.
 
-A file with a newer schema than this release knows is refused and left alone.
+A newer release's file is used as it is, as long as its migrations only added things ("usable from" an older schema):
+going back to the release before must work. Any other newer file is refused and left alone.
 """
 
 from __future__ import annotations
@@ -19,13 +20,21 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x504F5341  # "POSA"
 _FOLDER: Final = Path(__file__).with_name("migrations")
 _NAME: Final = re.compile(r"([0-9]{4})_[a-z_]+\.sql")
+_USABLE_FROM: Final = re.compile(r"-- Schema [0-9]+, usable from ([0-9]+):")
+_USABLE_KEY: Final = "schema_usable_from"  # in table meta, "<schema>:<oldest schema whose releases can use it>"
 
 
 class Migration(NamedTuple):
-    """``version`` is the schema's number after it."""
+    """``version``: the schema's number after it. Scripts begin ``-- Schema N:`` or ``-- Schema N, usable from M:``."""
 
     version: int
     script: str
+
+    @property
+    def usable_from(self) -> int:
+        """The oldest schema whose releases can still read and write the file after this step: its own by default."""
+        declared = _USABLE_FROM.match(self.script)
+        return self.version if declared is None else int(declared[1])
 
 
 def migrations(folder: Path = _FOLDER) -> list[Migration]:
@@ -55,6 +64,8 @@ def initialise(db: Connection, now: datetime, steps: list[Migration] | None = No
     if owner not in (0, APPLICATION_ID) or (owner == 0 and _has_tables(db)):
         raise StoreDamaged("the file is another program's database", hint="move it away or correct paths.state")
     if version > len(steps):
+        if _usable_from(db, version) <= len(steps):
+            return  # what was added since is left alone; everything that this release knows is as it knows it
         raise StoreDamaged(
             f"the store has schema {version}, this release knows up to {len(steps)}",
             hint="start the newer release again; nothing was changed",
@@ -67,10 +78,25 @@ def initialise(db: Connection, now: datetime, steps: list[Migration] | None = No
             db.execute(f"PRAGMA user_version = {step.version}")
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             meta.begin_journal(db, now)
+            meta.put(db, _USABLE_KEY, f"{step.version}:{_reaching(steps[: step.version])}")
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+
+
+def _reaching(done: list[Migration]) -> int:
+    """How far back a file can be used after these steps: each step reaches no further than the ones before allow."""
+    usable_from = 0
+    for step in done:
+        usable_from = max(usable_from, step.usable_from)
+    return usable_from
+
+
+def _usable_from(db: Connection, version: int) -> int:
+    """As the release that made this schema wrote it down; the schema itself where it did not."""
+    schema, _, usable_from = (meta.get(db, _USABLE_KEY) or "").partition(":")
+    return int(usable_from) if schema == str(version) and usable_from.isdigit() else version
 
 
 def _pragma(db: Connection, name: str) -> int:
