@@ -1,0 +1,156 @@
+"""Hardware: printer, keypad, screen, what else is plugged in, and power."""
+
+from __future__ import annotations
+
+from agent.contract.fault_catalogue.kind import S1, S2, S3, FaultKind
+from agent.contract.health import Impact
+
+KINDS = (
+    FaultKind(
+        "HW-PRN-001",
+        S2,
+        Impact.PRINT,
+        "The printer is gone, does not answer, or is not ready",
+        "Check its power switch, then the cable at both ends; if it stays, reset the device, then replace it.",
+    ),
+    FaultKind(
+        "HW-PRN-002",
+        S2,
+        Impact.PRINT,
+        "The paper is at its end",
+        "Put in a new roll, the printed side as the label in the cover shows, and close the cover.",
+    ),
+    FaultKind(
+        "HW-PRN-003",
+        S3,
+        Impact.NONE,
+        "The paper is nearly at its end",
+        "Have a new roll ready; the present one lasts for a few more receipts.",
+    ),
+    FaultKind(
+        "HW-PRN-004",
+        S2,
+        Impact.PRINT,
+        "The printer's cover is open",
+        "Close the cover until it clicks; if it is closed, the cover switch is worn: call service.",
+    ),
+    FaultKind(
+        "HW-PRN-005",
+        S2,
+        Impact.PRINT,
+        "The cutter or the mechanism of the printer has stopped",
+        "Open the cover, take out jammed paper, close it, then reset the device.",
+    ),
+    FaultKind(
+        "HW-PRN-006",
+        S1,
+        Impact.PRINT,
+        "The printer reports an error that it cannot recover from",
+        "Switch the printer off at once and call service; do not try again.",
+    ),
+    FaultKind(
+        "HW-PRN-007",
+        S3,
+        Impact.PRINT,
+        "The print head is too hot",
+        "Wait: it goes on by itself. If it comes often, see that air reaches the printer.",
+    ),
+    FaultKind(
+        "HW-PRN-008",
+        S2,
+        Impact.PRINT,
+        "The printer answers with something that is no answer",
+        "Check speed and model in the model file, that no other program uses the port, and the cable.",
+    ),
+    FaultKind(
+        "HW-KPD-001",
+        S2,
+        Impact.NONE,
+        "The keypad is missing",
+        "Check its cable at both ends; if it is built in, restart the terminal after hours, then call service.",
+    ),
+    FaultKind(
+        "HW-KPD-002",
+        S2,
+        Impact.NONE,
+        "A key of the keypad is stuck",
+        "Free the keys: dust, liquid, something lying on them. If it stays, replace the keypad.",
+    ),
+    FaultKind(
+        "HW-KPD-003",
+        S3,
+        Impact.NONE,
+        "A key of the keypad bounces: one press counts several times",
+        "Clean the keypad; if it returns, replace it before amounts are keyed wrongly.",
+    ),
+    FaultKind(
+        "HW-SCR-001",
+        S2,
+        Impact.NONE,
+        "The screen is disconnected",
+        "Check its cable and its power; a built-in one needs service.",
+    ),
+    FaultKind(
+        "HW-SCR-002",
+        S2,
+        Impact.NONE,
+        "The screen's backlight is off or at zero brightness",
+        "Raise the brightness or wake the screen; if it stays dark, call service.",
+    ),
+    FaultKind(
+        "HW-SCR-003",
+        S2,
+        Impact.NONE,
+        "The touch panel is missing",
+        "Restart the terminal out of business hours; if it stays, call service.",
+    ),
+    FaultKind(
+        "HW-SCN-001",
+        S2,
+        Impact.NONE,
+        "The scanner is missing or does not work",
+        "Check its cable, then reset the device; if it stays, replace it.",
+    ),
+    FaultKind(
+        "HW-CRD-001",
+        S2,
+        Impact.NONE,
+        "The card reader is missing or does not work",
+        "Restart the payment application; if it stays, take the terminal out of service and call its maker.",
+    ),
+    FaultKind(
+        "HW-CDR-001",
+        S3,
+        Impact.NONE,
+        "The cash drawer is missing or does not work",
+        "Check its cable to the printer; open it by its key until it is repaired.",
+    ),
+    FaultKind(
+        "HW-DSP-001",
+        S3,
+        Impact.NONE,
+        "The customer display is missing or does not work",
+        "Check its cable and its power; selling goes on without it where the rules of the place allow.",
+    ),
+    FaultKind(
+        "HW-PWR-001",
+        S3,
+        Impact.NONE,
+        "The battery is low",
+        "Connect the charger. At a still lower level the terminal will switch itself off.",
+    ),
+    FaultKind(
+        "HW-PWR-002",
+        S3,
+        Impact.NONE,
+        "The battery says that it is not in good health",
+        "Have it replaced; look whether its case bulges, and then do not charge it any more.",
+    ),
+    FaultKind(
+        "HW-PWR-003",
+        S3,
+        Impact.NONE,
+        "The cell of the clock is low or empty",
+        "Have it replaced with the terminal powered: on some models the same cell keeps the payment keys.",
+    ),
+)
