@@ -48,7 +48,7 @@ def build_orders(
     runs = RunJournal(database, clock)
     trusted = clock_trust(settings.clock.trust)
     planner = Planner(build_commands(check=monitor.check, devices=monitor.devices), clock, trusted)
-    engine = Engine(runs, planner.plan_for, planner.gate, clock, pulses.add("engine"))
+    engine = Engine(runs, planner.plan_for, planner.gate_for, clock, pulses.add("engine"))
     security = SecurityLog(database, clock, address, monitor.report)
     identity = OrderIdentity(settings.terminal.terminal, settings.terminal.serial)
     inbox = Inbox(

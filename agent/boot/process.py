@@ -39,6 +39,7 @@ from agent.store import meta
 from agent.store.database import Connection, Database, Worth
 from agent.store.transactions import TransactionJournal
 from agent.uplink.gauges import Gauges
+from agent.workflow.engine import Engine
 from agent.workflow.journal import RunJournal
 
 log = structlog.get_logger("boot")
@@ -123,8 +124,9 @@ class _Agent:
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
         beginning = await self._database.write(_begin, worth=Worth.RUN)
-        self._build(beginning)
+        engine = self._build(beginning)
         await self._monitor.restore()
+        await engine.restore()
         self._report_start(beginning)
         keep_good_copy(self._loaded)
         for door in self._doors:
@@ -151,7 +153,7 @@ class _Agent:
                 log.error("socket.failed", socket=task.get_name(), error=type(err).__name__, exc_info=err)
         return EXIT_FAILED if broken else EXIT_DONE
 
-    def _build(self, beginning: _Beginning) -> None:
+    def _build(self, beginning: _Beginning) -> Engine:
         """Every part, each given what it needs."""
         settings, database, clock = self._settings, self._database, self._clock
         uplink = settings.uplink
@@ -211,6 +213,7 @@ class _Agent:
                     on_link=self._link_changed,
                 )
             )
+        return orders.engine
 
     def _identity(self, beginning: _Beginning) -> Identity:
         terminal = self._settings.terminal

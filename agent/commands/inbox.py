@@ -184,6 +184,8 @@ class Inbox:
                 log.info("order.accepted", uid=admission.origin.uid, **facts)
             case Known():
                 log.info("order.repeated", **facts)
+        if isinstance(decision, Accepted | Turned) and not admission.site_wide:
+            self._journal.changed(run, exclusive=admission.exclusive)
         if isinstance(decision, Accepted) or (
             admission.site_wide and run.phase.is_final and not isinstance(decision, Contradiction)
         ):

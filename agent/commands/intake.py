@@ -67,12 +67,13 @@ class NotAuthentic(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """An order to be decided on, and the row it would get."""
+    """An order to be decided on, and the row it would get. ``exclusive``: it would have the terminal for itself."""
 
     asked: Asked
     run: Run
     origin: Origin
     site_wide: bool
+    exclusive: bool
 
 
 class Intake:
@@ -137,7 +138,8 @@ class Intake:
         request = CommandRequest(command_id, name, target, now, now + LOCAL_LIFE, msgspec.Raw(arguments), order.reason)
         run = self._new_run(command_id, name, content_of(request), prepared)
         asked = Asked(request, "", digest, verdict, _problem(prepared), self._begins_at_once(run, prepared))
-        return Admission(asked, run, Origin(digest, "local", caller.uid, (), request.expires_at), site_wide=False)
+        origin = Origin(digest, "local", caller.uid, (), request.expires_at)
+        return Admission(asked, run, origin, site_wide=False, exclusive=_is_exclusive(prepared))
 
     def _believe(self, payload: bytes, topic_command: str | None, *, site_wide: bool, source: str) -> Admission:
         policy = self._policy()
@@ -183,6 +185,7 @@ class Intake:
             run,
             Origin(read.digest, source, None, people, expires_at),
             site_wide,
+            _is_exclusive(prepared),
         )
 
     def _begins_at_once(self, run: Run, prepared: Prepared | Reason) -> bool:
@@ -206,6 +209,10 @@ class Intake:
             accepted_at=now,
             updated_at=now,
         )
+
+
+def _is_exclusive(prepared: Prepared | Reason) -> bool:
+    return isinstance(prepared, Prepared) and prepared.plan.exclusive
 
 
 def _problem(prepared: Prepared | Reason) -> Reason | None:

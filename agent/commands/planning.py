@@ -12,7 +12,7 @@ from agent.commands.command import Prepared
 from agent.commands.interlocks import Conditions, Wish, may_begin
 from agent.contract.command import CommandRequest, Reason, ReasonCode
 from agent.runtime.clock import Clock
-from agent.workflow.engine import Hold
+from agent.workflow.engine import Gate, Hold
 from agent.workflow.plan import Plan
 from agent.workflow.transition import Closed, Phase, Run
 
@@ -54,8 +54,12 @@ class Planner:
         prepared = self._prepared(run)
         return prepared[1].plan if prepared else None
 
+    async def gate_for(self, run: Run) -> Gate:
+        """What the engine asks before the first step, and again for as long as something holds the run."""
+        return lambda waited_s: self.gate(run, waited_s)
+
     def gate(self, run: Run, waited_s: float) -> Hold | Closed | None:
-        """May it begin now? Asked by the engine before the first step, and again for as long as something holds it."""
+        """May it begin now?"""
         prepared = self._prepared(run)
         if prepared is None:
             return Closed(Phase.REJECTED, Reason(ReasonCode.UNKNOWN_COMMAND, "this release cannot carry it out"))

@@ -6,7 +6,7 @@ no two states can carry the same number. Times are stored as milliseconds since 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +66,15 @@ class RunJournal:
         self._clock = clock
         self.life = uuid7()
         """Names this process among those that opened runs: its own go to the engine, earlier ones are recovered."""
+        self._tell_state: Callable[[CommandState, bool], None] = lambda _state, _exclusive: None
+
+    def on_state(self, tell: Callable[[CommandState, bool], None]) -> None:
+        """Have ``tell(state, exclusive)`` called on the loop after each change is durable, each once, in order."""
+        self._tell_state = tell
+
+    def changed(self, run: Run, *, exclusive: bool) -> None:
+        """A run is durable as it is now; whoever opened it by `open_run` says so here."""
+        self._tell_state(state_of(run), exclusive)
 
     async def record(self, run: Run, event: Event, plan: Plan | None) -> Run:
         """Apply ``event`` and store the outcome with its state message; the same run when nothing changes.
@@ -79,6 +88,7 @@ class RunJournal:
         if changed.rev == run.rev:
             return run
         await self._database.write(lambda db: _update(db, changed, run.rev, now), worth=Worth.RUN)
+        self.changed(changed, exclusive=plan is not None and plan.exclusive)
         return changed
 
     async def get(self, command_id: str) -> CommandState | None:

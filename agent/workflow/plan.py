@@ -8,6 +8,8 @@ from enum import Enum
 
 from msgspec import Struct
 
+from agent.errors import Refused
+
 
 class IfInterrupted(Enum):
     """What to do after a crash or power cut in the middle of a step."""
@@ -18,13 +20,21 @@ class IfInterrupted(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a step is told: for which order it acts, and which attempt this is, from 1."""
+    """What a step is told: for which order it acts, and which attempt this is, from 1.
+
+    ``result`` is the run's result so far, JSON, as the steps before left it: what they found out survives a restart.
+    """
 
     command_id: str
     attempt: int
+    result: bytes | None = None
 
 
 Perform = Callable[[StepContext], Awaitable[Struct | None]]
+
+
+class Futile(Refused):
+    """A step's refusal that another attempt would only repeat: the run fails at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,8 @@ class Step:
 
     It raises `agent.errors.Refused` with a ``reason`` of its own, or any other error (``STEP_FAILED``). It is given
     ``timeout_s`` and tried at most ``max_attempts`` times, ``retry_after_s`` apart; a restart counts as an attempt.
+    ``may_cancel``: before it and in its middle the run may be given up, and the terminal is as it was; ``perform`` is
+    cancelled then.
     """
 
     name: str
@@ -41,6 +53,7 @@ class Step:
     timeout_s: float
     max_attempts: int = 1
     retry_after_s: float = 1.0
+    may_cancel: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,10 @@ class StepSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """The act raised, or ran out of time."""
+    """The act raised, or ran out of time. ``futile``: another attempt would only repeat it."""
 
     reason: Reason
+    futile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,14 @@ class PlanLost:
     """The command of a begun run is not known to this release any more, or has another shape."""
 
 
-Event = Held | Closed | StepStarted | StepSucceeded | StepFailed | AgentRestarted | PlanLost
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody entitled gave it up: while it waited, or at a step that says it may be."""
+
+    reason: Reason
+
+
+Event = Held | Closed | StepStarted | StepSucceeded | StepFailed | AgentRestarted | PlanLost | Cancelled
 
 
 class ImpossibleTransition(ValueError):
@@ -146,9 +154,11 @@ def after(run: Run, event: Event, plan: Plan | None) -> Run:
                 attempt=0,
                 result=run.result if result is None else result,
             )
-        case StepFailed(reason) if run.phase is Phase.RUNNING:
-            may_again = run.attempt < _present_step(run, plan).max_attempts
+        case StepFailed(reason, futile) if run.phase is Phase.RUNNING:
+            may_again = not futile and run.attempt < _present_step(run, plan).max_attempts
             return _changed(run, phase=Phase.READY if may_again else Phase.FAILED, reason=reason)
+        case Cancelled(reason) if not run.phase.is_begun or _present_step(run, plan).may_cancel:
+            return _changed(run, phase=Phase.CANCELLED, reason=reason)
         case AgentRestarted():
             return _after_restart(run, plan)
         case PlanLost():

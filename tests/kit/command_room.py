@@ -79,7 +79,7 @@ class Room:
         commands = {**build_commands(check=self.shelf.check, devices=self.shelf.devices), **(more or {})}
         self.planner = planner = Planner(commands, self.clock, lambda: self.trusted, lambda now: now.time())
         pulse = Pulses(self.clock).add("engine")
-        self.engine = Engine(self.journal, planner.plan_for, planner.gate, self.clock, pulse)
+        self.engine = Engine(self.journal, planner.plan_for, planner.gate_for, self.clock, pulse)
         address = Address("site-1", TERMINAL)
         self.security = SecurityLog(self.database, self.clock, address, lambda *told: self.reports.append(told))
         self.inbox = Inbox(
