@@ -161,6 +161,13 @@ CATALOGUE: Mapping[str, FaultKind] = _catalogue(
         "The configuration is bad: the agent runs on the last good copy",
         "Run `pos-agent check-config`, correct every problem it lists, restart the agent.",
     ),
+    FaultKind(
+        "SW-APP-001",
+        _S1,
+        Impact.SALE,
+        "The payment application is silent, not ready, or not signed in",
+        "Look at its screen; if it does not react, have it reset (`reset app`). Nothing recorded is lost.",
+    ),
     # ── transactions ───────────────────────────────────────────────────────────────────────────────────────────
     FaultKind(
         "TXN-JRN-001",
@@ -187,6 +194,27 @@ CATALOGUE: Mapping[str, FaultKind] = _catalogue(
         "Compare both (`posctl txn show`) with the acquirer's record before settling.",
         Lasts.AGES_OUT,
         ages_out_s=7 * DAY_S,
+    ),
+    FaultKind(
+        "TXN-REV-001",
+        _S2,
+        Impact.SETTLE,
+        "A reversal has not reached the acquirer for a long time",
+        "See that the network and the acquirer can be reached; only the payment application can send it.",
+    ),
+    FaultKind(
+        "TXN-SAF-001",
+        _S2,
+        Impact.SETTLE,
+        "Offline sales have not been sent for a long time",
+        "See that the network and the acquirer can be reached; the payment application sends them by itself.",
+    ),
+    FaultKind(
+        "TXN-BAT-001",
+        _S2,
+        Impact.SETTLE,
+        "A batch has not been settled for over a day",
+        "Settle it on the payment application; if that fails, call the acquirer before the batch is lost.",
     ),
     # ── security ───────────────────────────────────────────────────────────────────────────────────────────────
     FaultKind(
