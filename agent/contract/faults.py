@@ -163,7 +163,7 @@ CATALOGUE: Mapping[str, FaultKind] = _catalogue(
     ),
     FaultKind(
         "SW-APP-001",
-        _S1,
+        _S2,
         Impact.SALE,
         "The payment application is silent, not ready, or not signed in",
         "Look at its screen; if it does not react, have it reset (`reset app`). Nothing recorded is lost.",
