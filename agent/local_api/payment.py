@@ -14,12 +14,13 @@ from typing import Final
 import structlog
 
 from agent.contract import rpc
+from agent.contract.journal_views import TransactionView
 from agent.contract.rpc import ErrorItem, RecordManyParams, RecordManyResult, RecordResult, TransactionGetParams
 from agent.contract.transaction import Bindings, decode_record
 from agent.errors import AgentError, BadRequest, CardDataRejected, NotFound
 from agent.local_api.peer import PAYMENT, Caller
 from agent.local_api.server import Method
-from agent.store.transactions import Stored, TransactionJournal, TransactionView
+from agent.store.transactions import Stored, TransactionJournal
 
 log = structlog.get_logger("local_api")
 
