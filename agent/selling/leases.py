@@ -8,24 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
+from agent.contract.calls import Purpose
 from agent.errors import Refused
 from agent.runtime.process_identity import Process
 
-LONGEST_S: Final = 180
 MOST: Final = 4096
 MOST_OF_ONE: Final = 1536
 """As many as one process may have connections: a lease for each."""
-
-
-class Purpose(StrEnum):
-    """What the lease is for. A locked terminal refuses ``SALE`` alone: money already moved must come to its end."""
-
-    SALE = "sale"
-    REVERSAL = "reversal"
-    SETTLEMENT = "settlement"
 
 
 @dataclass(frozen=True, slots=True)

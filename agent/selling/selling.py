@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from agent.contract.calls import Purpose
 from agent.contract.selling import AppStatus, Selling
 from agent.errors import Refused
 from agent.runtime.clock import Clock
@@ -21,7 +22,7 @@ from agent.runtime.identifiers import uuid7
 from agent.runtime.process_identity import Process, is_alive, unit_of
 from agent.selling import rules
 from agent.selling.applications import Applications
-from agent.selling.leases import Lease, Leases, Purpose
+from agent.selling.leases import Lease, Leases
 from agent.workflow.wake_up import wait_for
 
 log = structlog.get_logger("selling")

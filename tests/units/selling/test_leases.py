@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from agent.contract.calls import Purpose
 from agent.errors import Refused
 from agent.runtime.process_identity import Process
-from agent.selling.leases import MOST, MOST_OF_ONE, Leases, Purpose
+from agent.selling.leases import MOST, MOST_OF_ONE, Leases
 
 SHOP = Process(1000, 41, 900)
 

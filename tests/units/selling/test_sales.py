@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from agent.contract.calls import Purpose
 from agent.contract.selling import AppStatus, Selling
 from agent.errors import Refused
 from agent.runtime.process_identity import Process
-from agent.selling.leases import Purpose
 from agent.selling.selling import Lock, Operation, Sales
 from tests.kit.manual_clock import ManualClock
 
