@@ -19,12 +19,13 @@ from agent.boot.orders import build_orders
 from agent.boot.trust import read_trust
 from agent.config import Loaded, keep_good_copy
 from agent.contract import card_data
+from agent.contract.about import TerminalInfo
 from agent.contract.policy import Policy
 from agent.contract.publication import Publication
 from agent.contract.rpc import ConfigResult
 from agent.contract.topics import Address
 from agent.errors import NeedsPerson
-from agent.local_api.about import About, Identity, LinkView, TerminalInfo
+from agent.local_api.about import About, Identity, LinkView
 from agent.local_api.own_figures import own_figures
 from agent.local_api.server import LocalServer
 from agent.runtime import event_log

@@ -222,10 +222,12 @@ class RecordResult(Struct, frozen=True, forbid_unknown_fields=True):
     duplicate: bool
 
 
-class ErrorItem(Struct, frozen=True, forbid_unknown_fields=True):
-    """One record of several that was refused."""
+class RecordManyItem(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One record of several: either the first two, as of `RecordResult`, or the error alone."""
 
-    error: ErrorObject
+    sequence: int | None = None
+    duplicate: bool | None = None
+    error: ErrorObject | None = None
 
 
 class RecordManyParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -237,7 +239,7 @@ class RecordManyParams(Struct, frozen=True, forbid_unknown_fields=True):
 class RecordManyResult(Struct, frozen=True, forbid_unknown_fields=True):
     """In the order of the records."""
 
-    results: list[RecordResult | ErrorItem]
+    results: list[RecordManyItem]
 
 
 class TransactionGetParams(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,54 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from msgspec import Struct
-
+from agent.contract.about import AgentInfo, ConfigInfo, JournalInfo, LinkInfo, TerminalInfo
 from agent.runtime.clock import Clock, rfc3339
 from agent.store.transactions import TransactionJournal
-
-
-class TerminalInfo(Struct, frozen=True):
-    """Identities; they never change with a provider."""
-
-    site: str
-    terminal: str
-    serial: str
-    model: str | None
-
-
-class LinkInfo(Struct, frozen=True):
-    """The way to the broker. ``since``: connected, or not, since then."""
-
-    configured: bool
-    connected: bool
-    since: str
-    detail: str
-
-
-class JournalInfo(Struct, frozen=True):
-    """How far the journal reaches. Sequences have no holes, so the first and the last give the number."""
-
-    entries: int
-    last_sequence: int
-
-
-class ConfigInfo(Struct, frozen=True):
-    digest: str
-
-
-class AgentInfo(Struct, frozen=True):
-    """The answer of ``agent.info``."""
-
-    version: str
-    terminal: TerminalInfo
-    mode: str
-    boot_id: str
-    journal_id: str
-    started_at: str
-    uptime_s: float
-    uplink: LinkInfo
-    journal: JournalInfo
-    config: ConfigInfo
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import msgspec
 from agent.contract import card_data, rpc
 from agent.contract.command import CommandPage, CommandState, LocalOrder
 from agent.contract.health import HealthSnapshot, Readiness
+from agent.contract.journal_views import Page, SummaryPage, Verification
 from agent.contract.rpc import (
     CommandGetParams,
     CommandListParams,
@@ -27,7 +28,7 @@ from agent.contract.rpc import (
 from agent.errors import BadRequest, NotFound
 from agent.local_api.peer import SUPPORT, Caller
 from agent.local_api.server import Method
-from agent.store.transactions import Page, SummaryPage, TransactionFilters, TransactionJournal, Verification
+from agent.store.transactions import TransactionFilters, TransactionJournal
 
 T = TypeVar("T")
 

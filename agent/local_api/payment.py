@@ -14,12 +14,19 @@ from typing import Final
 import structlog
 
 from agent.contract import rpc
-from agent.contract.rpc import ErrorItem, RecordManyParams, RecordManyResult, RecordResult, TransactionGetParams
+from agent.contract.journal_views import TransactionView
+from agent.contract.rpc import (
+    RecordManyItem,
+    RecordManyParams,
+    RecordManyResult,
+    RecordResult,
+    TransactionGetParams,
+)
 from agent.contract.transaction import Bindings, decode_record
 from agent.errors import AgentError, BadRequest, CardDataRejected, NotFound
 from agent.local_api.peer import PAYMENT, Caller
 from agent.local_api.server import Method
-from agent.store.transactions import Stored, TransactionJournal, TransactionView
+from agent.store.transactions import Stored, TransactionJournal
 
 log = structlog.get_logger("local_api")
 
@@ -55,7 +62,7 @@ class PaymentMethods:
             except AgentError as err:
                 if isinstance(err, CardDataRejected):
                     self._on_card_data(str(err.facts["rule"]))
-                answers.put(index, ErrorItem(rpc.error_object(err)))
+                answers.put(index, RecordManyItem(error=rpc.error_object(err)))
             else:
                 future.add_done_callback(partial(answers.put_outcome, index))
         return answers.complete
@@ -96,7 +103,7 @@ class _Answers:
 
     def __init__(self, count: int) -> None:
         self.complete: asyncio.Future[RecordManyResult] = asyncio.get_running_loop().create_future()
-        self._items: list[RecordResult | ErrorItem | None] = [None] * count
+        self._items: list[RecordManyItem | None] = [None] * count
         self._missing = count
         if not count:
             self.complete.set_result(RecordManyResult([]))
@@ -107,14 +114,15 @@ class _Answers:
             return
         err = future.exception()
         if err is None:
-            self.put(index, _record_result(future.result()))
+            stored = future.result()
+            self.put(index, RecordManyItem(stored.sequence, stored.duplicate))
         elif isinstance(err, AgentError):
-            self.put(index, ErrorItem(rpc.error_object(err)))
+            self.put(index, RecordManyItem(error=rpc.error_object(err)))
         else:
             log.error("record.failed", error=type(err).__name__, exc_info=err)
-            self.put(index, ErrorItem(rpc.INTERNAL))
+            self.put(index, RecordManyItem(error=rpc.INTERNAL))
 
-    def put(self, index: int, item: RecordResult | ErrorItem) -> None:
+    def put(self, index: int, item: RecordManyItem) -> None:
         self._items[index] = item
         self._missing -= 1
         if not self._missing and not self.complete.done():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from agent.contract.journal_views import SummaryItem, SummaryPage
 from agent.contract.transaction_states import MONEY_COUNTS
 from agent.errors import BadRequest
 from agent.store.transaction_views import TransactionFilters, conditions
@@ -20,26 +21,6 @@ if TYPE_CHECKING:
 _BATCHES_PER_READ: Final = 20
 _CURSOR: Final = re.compile(r"([0-9]{6}|-|)\.([0-9]{1,6})")
 _NO_BATCH: Final = "-"
-
-
-class SummaryItem(Struct, frozen=True):
-    """Count and sum of one type in one batch and currency."""
-
-    provider: str
-    mid: str
-    tid: str
-    batch_no: str | None
-    currency: str | None
-    type: str
-    count: int
-    sum_minor: int
-
-
-class SummaryPage(Struct, frozen=True):
-    """``next_cursor`` continues the summary; None at its end."""
-
-    items: list[SummaryItem]
-    next_cursor: str | None
 
 
 class _Place(Struct, frozen=True):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from agent.contract.journal_views import Copies, EntryItem, Mark, Page, TransactionView
 from agent.contract.transaction_form import RecordFields
 from agent.contract.transaction_states import FOLLOWS
 from agent.errors import BadRequest
@@ -29,39 +30,6 @@ _RECORD_FILTERS: Final = ("provider", "mid", "tid")
 _ENTRY: Final = "sequence, at, record, hash, conflict_with, duplicate_of"
 
 
-class Mark(Struct, frozen=True, omit_defaults=True):
-    """``conflict_with``: the entry this one contradicts. ``duplicate_of``: whose natural key it has."""
-
-    conflict_with: int | None = None
-    duplicate_of: str | None = None
-
-
-class EntryItem(Struct, frozen=True, omit_defaults=True):
-    """One journal entry as it is shown and sent: ``hash`` as 64 hexadecimal digits, ``record`` as received."""
-
-    seq: int
-    at: str
-    record: dict[str, Any]
-    hash: str
-    mark: Mark | None = None
-
-
-class Copies(Struct, frozen=True):
-    """Where a transaction's entries are held, besides the payment application's own store."""
-
-    local: bool
-    backup: bool
-    collector: bool
-
-
-class TransactionView(Struct, frozen=True):
-    """``current``: the first content of the latest state, with the computed ``state`` and ``refunded_minor``."""
-
-    current: dict[str, Any]
-    history: list[EntryItem]
-    copies: Copies
-
-
 class TransactionFilters(Struct, frozen=True, forbid_unknown_fields=True):
     """Which entries a list shows; those without a value show all. Oldest first unless ``newest_first``."""
 
@@ -75,13 +43,6 @@ class TransactionFilters(Struct, frozen=True, forbid_unknown_fields=True):
     type: str | None = None
     currency: str | None = None
     newest_first: bool = False
-
-
-class Page(Struct, frozen=True):
-    """``next_cursor`` continues the list; None at its end."""
-
-    items: list[EntryItem]
-    next_cursor: str | None
 
 
 def view(db: Connection, transaction_id: str) -> TransactionView | None:

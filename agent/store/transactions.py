@@ -13,28 +13,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import structlog
-from msgspec import Struct
 
+from agent.contract.journal_views import Page, SummaryItem, SummaryPage, TransactionView, Verification
 from agent.contract.transaction import TransactionRecord
 from agent.runtime.clock import Clock
 from agent.store import chain, meta, transaction_views
 from agent.store.database import Database, Worth
 from agent.store.transaction_append import Appender, Stored, offer
-from agent.store.transaction_summary import SummaryItem, SummaryPage, summary
-from agent.store.transaction_views import Page, TransactionFilters, TransactionView
+from agent.store.transaction_summary import summary
+from agent.store.transaction_views import TransactionFilters
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
 
-__all__ = [
-    "Page",
-    "Stored",
-    "SummaryItem",
-    "SummaryPage",
-    "TransactionFilters",
-    "TransactionJournal",
-    "TransactionView",
-]
+__all__ = ["Stored", "TransactionFilters", "TransactionJournal"]
 
 log = structlog.get_logger("store")
 
@@ -42,14 +34,6 @@ CONFLICT: Final = "TXN-CON-001"
 UNKNOWN_BINDING: Final = "SEC-BND-001"
 CHAIN_BROKEN: Final = "TXN-JRN-002"
 _ENTRIES_PER_READ: Final = 5_000
-
-
-class Verification(Struct, frozen=True):
-    """``upto_sequence``: the last entry up to which everything is as it was stored; ``missing``: at most 100."""
-
-    intact: bool
-    upto_sequence: int
-    missing: list[int]
 
 
 class TransactionJournal:

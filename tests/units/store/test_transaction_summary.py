@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.contract.journal_views import SummaryItem
 from agent.errors import BadRequest
-from agent.store.transactions import SummaryItem, TransactionFilters
+from agent.store.transactions import TransactionFilters
 from tests.kit.store_records import OpenJournal, open_journal, sale
 
 ALL = TransactionFilters()

@@ -1,0 +1,22 @@
+"""Who sells: leases and statuses of payment applications, and what they hold back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.config import Settings
+from agent.runtime.clock import Clock
+from agent.selling.selling import Lock, Operation, Report, Sales
+
+
+def build_sales(
+    settings: Settings,
+    *,
+    clock: Clock,
+    report: Report,
+    operation: Callable[[], Operation | None],
+    lock: Callable[[], Lock | None] = lambda: None,
+) -> Sales:
+    """The desk for the applications that the configuration names."""
+    configured = {one.unit: one.name for one in settings.application}
+    return Sales(configured, clock, report=report, operation=operation, lock=lock)
