@@ -23,6 +23,7 @@ class Uplink(Struct, frozen=True):
     connected: bool = False
     since: datetime | None = None
     detail: str | None = None
+    unsent: int | None = None  # messages that wait for the broker
 
 
 class Journal(Struct, frozen=True):
@@ -69,6 +70,21 @@ class Health(Struct, frozen=True):
     devices: list[Device]
     faults: list[Fault]
     at: datetime | None = None
+
+
+class HealthChange(Struct, frozen=True):
+    """One line of ``health.history``: from ``at`` on the device was so."""
+
+    device: str
+    state: str
+    at: datetime | None = None
+    power_state: str | None = None
+    detail: str | None = None
+
+
+class HealthHistory(Struct, frozen=True):
+    items: list[HealthChange]
+    next_cursor: str | None = None
 
 
 class ReadinessReason(Struct, frozen=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from agent.ctl.verb import Verb
+from agent.ctl.verbs.check import CHECK
 from agent.ctl.verbs.command import COMMAND
 from agent.ctl.verbs.journal import JOURNAL
 from agent.ctl.verbs.status import HEALTH, READY, STATUS
+from agent.ctl.verbs.top import TOP
 from agent.ctl.verbs.txn import TXN
 
-VERBS: tuple[Verb, ...] = (STATUS, HEALTH, READY, TXN, COMMAND, JOURNAL)
+VERBS: tuple[Verb, ...] = (STATUS, HEALTH, CHECK, READY, TOP, TXN, COMMAND, JOURNAL)

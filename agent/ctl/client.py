@@ -27,7 +27,7 @@ SOCKET_VARIABLE = "POS_AGENT_CONTROL_SOCKET"
 DEFAULT_TIMEOUT_S = 10.0
 SUPPORT_GROUP = "pos-support"
 MAX_FRAME_BYTES = 64 * 1024  # what the agent takes on this socket
-_MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _METHOD_NOT_FOUND, _INVALID_PARAMS = -32601, -32602
 _NOT_A_REFUSAL = frozenset({"STORE_FULL", "STORE_UNAVAILABLE", "STORE_DAMAGED", "UNAVAILABLE", "AGENT_ERROR"})
 
@@ -54,16 +54,18 @@ class _ErrorData(msgspec.Struct, frozen=True):
     hint: str | None = None
 
 
-class _Error(msgspec.Struct, frozen=True):
+class ErrorMember(msgspec.Struct, frozen=True):
     code: int
     message: str = ""
     data: _ErrorData | None = None
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True):
+    """One line from the agent: the answer to a request, or a notification, which has a ``method``."""
+
     id: int | str | None = None
     result: msgspec.Raw = msgspec.Raw(b"")
-    error: _Error | None = None
+    error: ErrorMember | None = None
     method: str | None = None  # a notification, which nobody here asked for
 
 
@@ -101,8 +103,7 @@ class ControlClient:
         """
         deadline_s = time.monotonic() + self._timeout_s
         request_id, self._next_id = self._next_id, self._next_id + 1
-        request = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params or {}}
-        frame = msgspec.json.encode(request)
+        frame = request_frame(request_id, method, params)
         if len(frame) > MAX_FRAME_BYTES:
             raise BadRequest(f"the request is {len(frame)} bytes long; the agent takes {MAX_FRAME_BYTES} at most")
         self._sent = False
@@ -127,14 +128,14 @@ class ControlClient:
             self.close()
             raise
         if answer.error is not None:
-            raise _translate(answer.error, method)
+            raise translated(answer.error, method)
         return answer.result
 
     def fetch(self, method: str, shape: type[Result], params: Mapping[str, object] | None = None) -> Result:
         """`call`, decoded to ``shape``."""
         return decode(self.call(method, params), shape, method)
 
-    def _exchange(self, frame: bytes, request_id: int, deadline_s: float) -> _Answer:
+    def _exchange(self, frame: bytes, request_id: int, deadline_s: float) -> Answer:
         connection = self._socket
         if connection is None:
             connection = self._socket = self._connect(deadline_s)
@@ -143,15 +144,12 @@ class ControlClient:
         connection.sendall(frame)
         while True:
             line = self._read_line(connection, deadline_s)
-            try:
-                answer = msgspec.json.decode(line, type=_Answer)
-            except msgspec.DecodeError as err:
-                raise _rubbish(self._path, "its answer is not JSON-RPC") from err
+            answer = read_answer(line, self._path)
             if answer.method is not None:
                 continue
             mine = answer.id == request_id or (answer.id is None and answer.error is not None)
             if not mine or (answer.error is None and not bytes(answer.result)):
-                raise _rubbish(self._path, "its answer belongs to no request of ours")
+                raise rubbish(self._path, "its answer belongs to no request of ours")
             return answer
 
     def _read_line(self, connection: socket.socket, deadline_s: float) -> bytes:
@@ -167,8 +165,8 @@ class ControlClient:
                 )
             chunks.append(chunk)
             size += len(chunk)
-            if size > _MAX_ANSWER_BYTES:
-                raise _rubbish(self._path, "its answer has no end")
+            if size > MAX_ANSWER_BYTES:
+                raise rubbish(self._path, "its answer has no end")
         line, _, self._unread = b"".join(chunks).partition(b"\n")
         return line
 
@@ -181,7 +179,7 @@ class ControlClient:
             connection.close()
             if isinstance(err, TimeoutError):
                 raise
-            raise _cannot_connect(self._path, err) from err
+            raise cannot_connect(self._path, err) from err
         return connection
 
 
@@ -200,6 +198,23 @@ def decode(raw: msgspec.Raw, shape: type[Result], method: str) -> Result:
         ) from err
 
 
+def read_answer(line: bytes, path: Path) -> Answer:
+    """One line as an answer or a notification.
+
+    Raises:
+        AgentUnreachable: It is neither.
+    """
+    try:
+        return msgspec.json.decode(line, type=Answer)
+    except msgspec.DecodeError as err:
+        raise rubbish(path, "its answer is not JSON-RPC") from err
+
+
+def request_frame(request_id: int, method: str, params: Mapping[str, object] | None) -> bytes:
+    """One request as JSON, its newline not included."""
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params or {}})
+
+
 def _left(deadline_s: float) -> float:
     left_s = deadline_s - time.monotonic()
     if left_s <= 0:
@@ -207,13 +222,15 @@ def _left(deadline_s: float) -> float:
     return left_s
 
 
-def _rubbish(path: Path, what: str) -> AgentUnreachable:
+def rubbish(path: Path, what: str) -> AgentUnreachable:
+    """Something else than the agent answers at ``path``."""
     return AgentUnreachable(
         f"what answers at {path} is not pos-agent: {what}", hint="is --socket the agent's control.sock?"
     )
 
 
-def _cannot_connect(path: Path, err: OSError) -> AgentError:
+def cannot_connect(path: Path, err: OSError) -> AgentError:
+    """Why there is no connection, and what to do about it."""
     elsewhere = f"its socket may be elsewhere: --socket PATH or {SOCKET_VARIABLE}"
     match err.errno:
         case errno.ENOENT | errno.ENOTDIR:
@@ -245,7 +262,8 @@ def _group_of(path: Path) -> str:
         return SUPPORT_GROUP
 
 
-def _translate(error: _Error, method: str) -> AgentError:
+def translated(error: ErrorMember, method: str) -> AgentError:
+    """The agent's refusal of ``method`` by what the caller can do about it."""
     data = error.data or _ErrorData()
     message = error.message or f"{method} was answered with error {error.code}"
     if error.code == _METHOD_NOT_FOUND:

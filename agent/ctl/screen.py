@@ -11,7 +11,7 @@ from typing import TextIO
 
 import msgspec
 
-from agent.ctl.render.style import Cell, Style, plain, table, wrap
+from agent.ctl.render.style import Cell, Style, clip, plain, table, wrap
 from agent.errors import AgentError, Refused
 
 MIN_WIDTH, MAX_WIDTH = 60, 120
@@ -30,8 +30,10 @@ class Screen:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self.style = style_for(self._out)
+        self._in_progress = False
 
     def lines(self, lines: Iterable[str]) -> None:
+        self._end_progress()
         for line in lines:
             self._out.write(line + "\n")
         self._out.flush()
@@ -47,8 +49,22 @@ class Screen:
         """One JSON document in one line, for what goes on (NDJSON)."""
         self.line(msgspec.json.encode(value).decode())
 
+    def progress(self, text: str) -> None:
+        """Where a terminal shows what is noted: one line that is written over; elsewhere nothing. "" removes it."""
+        if not self._err.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+            return
+        width = shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns - 1  # the last column would make it two lines
+        self._err.write(f"\r\x1b[K{clip(plain(text), width)}")
+        self._err.flush()
+        self._in_progress = bool(text)
+
+    def _end_progress(self) -> None:
+        if self._in_progress:
+            self.progress("")
+
     def note(self, text: str) -> None:
         """For people only, beside the result: never part of what a script reads."""
+        self._end_progress()
         self._err.write(text + "\n")
         self._err.flush()
 

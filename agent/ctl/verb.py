@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from agent.ctl.exit_codes import Exit
 from agent.ctl.screen import Screen
 
 Run = Callable[[argparse.Namespace, Screen], Exit]
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_SECONDS = 7 * 86_400.0
 
 
@@ -66,3 +68,10 @@ def count(text: str) -> int:
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError("a whole number from 1 to 100000")
     return value
+
+
+def device_name(text: str) -> str:
+    """An argument that names a device."""
+    if not _DEVICE.fullmatch(text):
+        raise argparse.ArgumentTypeError("a device's name: letters, digits, - and _ (posctl health lists them)")
+    return text

@@ -16,12 +16,17 @@ TONES = {"succeeded": GOOD, "failed": BAD, "rolled_back": BAD, "rejected": BAD, 
 
 def operation_line(operation: Operation) -> str:
     """One line: what, how far, why."""
-    text = f"{plain(operation.name)} {plain(operation.command_id)}: {plain(operation.state)}"
-    how_far = _how_far(operation)
+    return f"{plain(operation.name)} {plain(operation.command_id)}: {state_text(operation)}"
+
+
+def state_text(operation: Operation) -> str:
+    """The state, how far, why."""
+    text = plain(operation.state)
+    how_far = how_far_text(operation)
     if how_far:
         text += f", {how_far}"
     if operation.reason:
-        text += f" ({_reason(operation)})"
+        text += f" ({reason_text(operation)})"
     return text
 
 
@@ -29,11 +34,11 @@ def operation_lines(operation: Operation, style: Style) -> list[str]:
     """Everything that is known of one command."""
     state = style.paint(plain(operation.state), TONES.get(operation.state, ""))
     lines = [f"{plain(operation.name)}  {state}", f"  command id  {plain(operation.command_id)}"]
-    how_far = _how_far(operation)
+    how_far = how_far_text(operation)
     if how_far:
         lines.append(f"  progress    {how_far}")
     if operation.reason:
-        lines += wrap(_reason(operation), style, " " * 14, "  reason      ")
+        lines += wrap(reason_text(operation), style, " " * 14, "  reason      ")
     if operation.accepted_at:
         lines.append(f"  accepted    {style.local(operation.accepted_at)}")
     if operation.updated_at:
@@ -59,7 +64,7 @@ def operation_table(operations: Sequence[Operation], style: Style) -> list[str]:
     return table(["command id", "command", "state", "updated"], rows, style, 1)
 
 
-def _how_far(operation: Operation) -> str:
+def how_far_text(operation: Operation) -> str:
     """Step and share of an order that is under way; of one that has ended they say nothing more."""
     if operation.state in FINAL:
         return ""
@@ -73,7 +78,8 @@ def _how_far(operation: Operation) -> str:
     return ", ".join(parts)
 
 
-def _reason(operation: Operation) -> str:
+def reason_text(operation: Operation) -> str:
+    """Code and text; empty without a reason."""
     if operation.reason is None:
         return ""
     code, text = plain(operation.reason.code), plain(operation.reason.text or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from agent.ctl.answers import AgentInfo, Device, Fault, Health, Operation, Readiness
+from agent.ctl.answers import AgentInfo, Device, Fault, Health, HealthChange, Operation, Readiness
 from agent.ctl.render.command import operation_line
 from agent.ctl.render.style import BAD, BOLD, DIM, GOOD, WARN, Cell, Style, duration, many, plain, table, wrap
 
@@ -12,6 +12,9 @@ Advice = Callable[[str], tuple[str, str] | None]
 """A fault's code → its title and what to do about it; None for a code that this release does not know."""
 
 STATE_TONES = {"ok": GOOD, "degraded": WARN, "failed": BAD, "unknown": WARN}
+_WORST_FIRST = ("failed", "unknown", "degraded", "ok")
+MARKS = {"ok": "✓", "degraded": "!", "failed": "✗", "unknown": "?"}
+"""Beside every state, for whoever cannot tell its colour."""
 SEVERITY_TONES = {"S1": BAD, "S2": BAD, "S3": WARN}
 _LABEL_COLUMNS = 11
 
@@ -28,8 +31,8 @@ def status_lines(
     """The whole terminal at a glance, the most important first."""
     lines = readiness_lines(readiness, style)
     lines += ["", *_identity(info, style)]
-    lines += _labelled("Journal", _journal(info), style)
-    lines += _labelled("Uplink", _uplink(info, style), style)
+    lines += _labelled("Journal", journal_text(info), style)
+    lines += _labelled("Uplink", uplink_text(info, style), style)
     if open_operations:
         for operation in open_operations:
             lines += _labelled("Operation", operation_line(operation), style)
@@ -56,19 +59,52 @@ def device_lines(devices: Sequence[Device], style: Style) -> list[str]:
     """A table of devices, the worst first."""
     if not devices:
         return [style.paint("Devices", BOLD) + "  none configured"]
-    worst_first = sorted(devices, key=lambda d: -list(STATE_TONES).index(d.state) if d.state in STATE_TONES else -9)
     rows = [
         [
             Cell(plain(device.device)),
             Cell(plain(device.category)),
-            Cell(plain(device.state), STATE_TONES.get(device.state, WARN)),
+            Cell(f"{MARKS.get(device.state, '?')} {plain(device.state)}", STATE_TONES.get(device.state, WARN)),
             Cell(plain(device.power_state or "-")),
             Cell(style.local(device.since)[5:] if device.since else "-"),
             Cell(plain(device.detail or "")),
         ]
-        for device in worst_first
+        for device in worst_first(devices)
     ]
     return table(["device", "category", "state", "power", "since", "detail"], rows, style, 5)
+
+
+def history_lines(changes: Sequence[HealthChange], style: Style) -> list[str]:
+    """How devices were, in the order given."""
+    if not changes:
+        return ["no changes recorded"]
+    rows = [
+        [
+            Cell(style.local(change.at) if change.at else "-"),
+            Cell(plain(change.device)),
+            Cell(f"{MARKS.get(change.state, '?')} {plain(change.state)}", STATE_TONES.get(change.state, WARN)),
+            Cell(plain(change.power_state or "-")),
+            Cell(plain(change.detail or "")),
+        ]
+        for change in changes
+    ]
+    return table(["at", "device", "state", "power", "detail"], rows, style, 4)
+
+
+def checked_lines(device: Device, faults: Sequence[Fault], advice: Advice, style: Style) -> list[str]:
+    """What a test found: the device in words, then its faults with what to do."""
+    mark, tone = MARKS.get(device.state, "?"), STATE_TONES.get(device.state, WARN)
+    since = f" since {style.local(device.since)}" if device.since else ""
+    lines = [f"{mark} {plain(device.device)} is {style.paint(plain(device.state), tone)}{since}"]
+    power = f"power {plain(device.power_state)}" if device.power_state not in {None, "unknown"} else ""
+    said = "; ".join(part for part in (power, plain(device.detail or "")) if part)
+    if said:
+        lines += wrap(said, style, "  ")
+    return [*lines, *(fault_lines(faults, advice, style)[1:] if faults else [])]
+
+
+def worst_first(devices: Sequence[Device]) -> list[Device]:
+    """``failed`` first; before it a state that only a newer agent knows, since it may be anything."""
+    return sorted(devices, key=lambda device: _WORST_FIRST.index(device.state) if device.state in STATE_TONES else -1)
 
 
 def fault_lines(faults: Sequence[Fault], advice: Advice, style: Style) -> list[str]:
@@ -108,13 +144,16 @@ def _identity(info: AgentInfo, style: Style) -> list[str]:
     return [*_labelled("Terminal", who, style), *_labelled("Agent", agent, style)]
 
 
-def _journal(info: AgentInfo) -> str:
+def journal_text(info: AgentInfo) -> str:
+    """How long the journal is, and what of all messages still waits for the broker."""
     journal = info.journal
     last = f", last sequence {journal.last_sequence}" if journal.last_sequence else ""
-    return many(journal.entries, "entry", "entries") + last
+    waiting = f", {many(info.uplink.unsent, 'message')} to send" if info.uplink.unsent is not None else ""
+    return many(journal.entries, "entry", "entries") + last + waiting
 
 
-def _uplink(info: AgentInfo, style: Style) -> str:
+def uplink_text(info: AgentInfo, style: Style) -> str:
+    """Connected or not, since when and why."""
     uplink = info.uplink
     if not uplink.configured:
         return "not configured"

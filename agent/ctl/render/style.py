@@ -6,6 +6,7 @@ escape sequence of a stranger reaches the reader's terminal.
 
 from __future__ import annotations
 
+import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from typing import NamedTuple
 GOOD, WARN, BAD, DIM, BOLD = "32", "33", "31", "2", "1"
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 MIN_FLEX = 12
+_PAINT = re.compile(r"\x1b\[[0-9;]*m")
+_PAINT_KEPT = re.compile(rf"({_PAINT.pattern})")
+_LONGEST_S = 1e9  # thirty years: whoever says more is wrong anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,10 @@ class Style:
 
     def local(self, at: datetime) -> str:
         """Wall time of the reader: ``2026-11-21 10:00:00``."""
-        return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
+        try:
+            return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
+        except OverflowError:  # the first or the last day of the calendar, in another time zone
+            return at.strftime("%Y-%m-%d %H:%M:%S")
 
 
 class Cell(NamedTuple):
@@ -54,15 +61,33 @@ def columns(text: str) -> int:
 
 def clip(text: str, width: int) -> str:
     """``text`` in at most ``width`` columns, with an ellipsis where something is left out."""
-    if columns(text) <= width:
-        return text
-    kept, used = "", 0
-    for c in text:
-        used += columns(c)
-        if used > width - 1:
+    return text if columns(text) <= width else _fitting(text, width - 1) + "…"
+
+
+def clip_painted(line: str, width: int) -> str:
+    """`clip` for a line that is painted already: paint takes no columns, and is ended where the line is cut."""
+    if columns(_PAINT.sub("", line)) <= width:
+        return line
+    kept, left = "", width - 1
+    for part in _PAINT_KEPT.split(line):
+        if _PAINT.fullmatch(part):
+            kept += part
+            continue
+        fits = _fitting(part, left)
+        kept, left = kept + fits, left - columns(fits)
+        if fits != part:
             break
-        kept += c
-    return kept + "…"
+    return kept + "…" + ("\x1b[0m" if "\x1b" in kept else "")
+
+
+def _fitting(text: str, width: int) -> str:
+    """The beginning of ``text`` that takes at most ``width`` columns."""
+    used = 0
+    for index, c in enumerate(text):
+        used += columns(c)
+        if used > width:
+            return text[:index]
+    return text
 
 
 def wrap(text: str, style: Style, indent: str, first: str | None = None) -> list[str]:
@@ -111,7 +136,7 @@ def _row(row: Sequence[Cell], widths: Sequence[int], style: Style) -> str:
 
 def duration(seconds: float) -> str:
     """``42 s``, ``5 min 3 s``, ``2 h 10 min``, ``3 d 4 h``."""
-    left = timedelta(seconds=max(0, int(seconds)))
+    left = timedelta(seconds=int(min(max(0.0, seconds), _LONGEST_S)))
     hours, rest = divmod(left.seconds, 3600)
     minutes, secs = divmod(rest, 60)
     if left.days:

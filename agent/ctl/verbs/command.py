@@ -1,18 +1,18 @@
-"""``posctl command run | show | list``: orders to this terminal, and what became of them."""
+"""``posctl command run | cancel | show | list``: orders to this terminal, and what became of them."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import sys
-import time
 from pathlib import Path
 
 import msgspec
 
 from agent.ctl import answers
-from agent.ctl.client import MAX_FRAME_BYTES, AgentUnreachable, ControlClient, decode
+from agent.ctl.client import MAX_FRAME_BYTES, AgentUnreachable, decode
 from agent.ctl.exit_codes import Exit
+from agent.ctl.following import exit_of, follow, note_unfinished
 from agent.ctl.render.command import FINAL, operation_line, operation_lines, operation_table
 from agent.ctl.screen import Screen
 from agent.ctl.verb import Verb, client, count, seconds, socket_options
@@ -21,7 +21,7 @@ from agent.errors import BadRequest
 from agent.runtime.identifiers import uuid7
 
 DEFAULT_LIMIT = 20
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+DEFAULT_CANCEL_S = 30.0
 _COMMAND_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
@@ -39,31 +39,17 @@ def _run(args: argparse.Namespace, screen: Screen) -> Exit:
         if args.wait is not None and operation.state not in FINAL:
             if not screen.as_json:
                 screen.line(operation_line(operation))
-            raw, operation = _wait(agent, operation, raw, args.wait, screen)
+            raw, operation = follow(agent, operation, raw, args.wait, screen)
     if screen.as_json:
         screen.document(raw)
     else:
         screen.lines(operation_lines(operation, screen.style))
-    if operation.state not in FINAL and args.wait is None:
-        screen.note(f"see how it goes: posctl command show {operation.command_id}")
-    elif operation.state not in FINAL:
-        screen.note(
-            f"not finished after {args.wait:g} s; the order goes on: posctl command show {operation.command_id}"
-        )
-        return Exit.FAILED
-    return _exit(operation)
-
-
-def _exit(operation: answers.Operation) -> Exit:
-    match operation.state:
-        case "rejected":
-            return Exit.REFUSED
-        case "succeeded":
-            return Exit.DONE
-        case state if state in FINAL:
-            return Exit.FAILED
-        case _:
-            return Exit.DONE
+    if operation.state in FINAL:
+        return exit_of(operation)
+    if args.wait is None:
+        screen.note(f"see how it goes: posctl command show {screen.plain(operation.command_id)}")
+        return Exit.DONE
+    return note_unfinished(operation, args.wait, screen)
 
 
 def _order(args: argparse.Namespace) -> dict[str, object]:
@@ -74,10 +60,14 @@ def _order(args: argparse.Namespace) -> dict[str, object]:
     if not args.name:
         raise BadRequest("which command?", hint="posctl command run NAME [name=value …], or --envelope FILE")
     command_id = args.command_id or uuid7()
-    if not _COMMAND_ID.fullmatch(command_id):
-        raise BadRequest("not an id: letters, digits, - and _, at most 64", field="--command-id")
     order = {"command_id": command_id, "name": args.name, "arguments": read_arguments(args.arguments)}
     return {**order, "reason": args.reason} if args.reason is not None else order
+
+
+def _command_id(text: str) -> str:
+    if not _COMMAND_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError("an id is letters, digits, - and _, at most 64 (posctl command list)")
+    return text
 
 
 def _read_envelope(path: Path) -> msgspec.Raw:
@@ -96,34 +86,31 @@ def _read_envelope(path: Path) -> msgspec.Raw:
         raise BadRequest("the envelope is not a JSON object (or longer than 64 KiB)", field="--envelope") from err
 
 
-def _wait(
-    agent: ControlClient, operation: answers.Operation, raw: msgspec.Raw, wait_s: float, screen: Screen
-) -> tuple[msgspec.Raw, answers.Operation]:
-    """Ask until the state is final or ``wait_s`` have passed; the agent may restart meanwhile (some orders say so)."""
-    deadline_s = time.monotonic() + wait_s
-    pause_s = _FIRST_PAUSE_S
-    silent = False
-    while operation.state not in FINAL:
-        left_s = deadline_s - time.monotonic()
-        if left_s <= 0:
-            break
-        time.sleep(min(pause_s, left_s))
-        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
-        try:
-            raw = agent.call("command.get", {"command_id": operation.command_id})
-        except AgentUnreachable as err:
-            if time.monotonic() >= deadline_s:
-                raise
-            if not silent:
-                screen.note(f"{err.message}; still waiting")
-            silent = True
-            continue
-        silent = False
-        latest = decode(raw, answers.Operation, "command.get")
-        if latest.rev != operation.rev and latest.state not in FINAL and not screen.as_json:
-            screen.line(operation_line(latest))
-        operation = latest
-    return raw, operation
+def _cancel(args: argparse.Namespace, screen: Screen) -> Exit:
+    """Cancelling is an order of its own: it is waited for, and then the cancelled one tells how it ended."""
+    with client(args) as agent:
+        params = {"command_id": args.command_id}
+        raw = agent.call("command.cancel", params)
+        answer = decode(raw, answers.Operation, "command.cancel")
+        if answer.command_id != args.command_id and answer.state not in FINAL:
+            _raw, answer = follow(agent, answer, raw, args.wait, screen)
+        cancelling = answer if answer.command_id != args.command_id else None
+        raw = agent.call("command.get", params)
+        target = decode(raw, answers.Operation, "command.get")
+        if target.state not in FINAL and (cancelling is None or cancelling.state == "succeeded"):
+            raw, target = follow(agent, target, raw, args.wait, screen)  # it ends at its next safe step
+    if screen.as_json:
+        screen.document(raw)
+    else:
+        screen.lines(operation_lines(target, screen.style))
+    if cancelling is not None and cancelling.state not in {"succeeded", "cancelled"}:
+        screen.note(f"the cancellation itself: {operation_line(cancelling)}")
+        return exit_of(cancelling) if cancelling.state in FINAL else Exit.FAILED
+    if target.state not in FINAL:
+        return note_unfinished(target, args.wait, screen)
+    if target.state != "cancelled":
+        screen.note("it had come to its end before it could be cancelled")
+    return Exit.DONE if target.state == "cancelled" else Exit.FAILED
 
 
 def _show(args: argparse.Namespace, screen: Screen) -> Exit:
@@ -154,18 +141,30 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("name", nargs="?", metavar="NAME", help="for example ping, check_device")
     run.add_argument("arguments", nargs="*", metavar="name=value", help="its arguments")
     run.add_argument("--reason", metavar="TEXT", help="why, for the record")
-    run.add_argument("--command-id", metavar="ID", help="the id of an earlier try: the same id is the same order")
+    run.add_argument(
+        "--command-id", type=_command_id, metavar="ID", help="the id of an earlier try: the same id is the same order"
+    )
     run.add_argument("--wait", type=seconds, metavar="SECONDS", help="wait for the end at most this long")
     run.add_argument(
         "--envelope", type=Path, metavar="FILE", help="a signed order carried in by hand; - is standard input"
     )
     socket_options(run, _run)
     show = verbs.add_parser("show", help="one command's state")
-    show.add_argument("command_id", metavar="ID")
+    show.add_argument("command_id", type=_command_id, metavar="ID")
     socket_options(show, _show)
+    cancel = verbs.add_parser("cancel", help="end an order that waits, or is at a step where ending is safe")
+    cancel.add_argument("command_id", type=_command_id, metavar="ID")
+    cancel.add_argument(
+        "--wait",
+        type=seconds,
+        default=DEFAULT_CANCEL_S,
+        metavar="SECONDS",
+        help=f"wait for the end at most this long ({DEFAULT_CANCEL_S:g})",
+    )
+    socket_options(cancel, _cancel)
     listing = verbs.add_parser("list", help="the latest commands")
     listing.add_argument("--limit", type=count, default=DEFAULT_LIMIT, metavar="N", help=f"at most N ({DEFAULT_LIMIT})")
     socket_options(listing, _list)
 
 
-COMMAND = Verb("command", "orders: run, show, list", _add_arguments)
+COMMAND = Verb("command", "orders: run, cancel, show, list", _add_arguments)

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
 
 import msgspec
 
 from agent.ctl import answers
 from agent.ctl.client import ControlClient, decode
 from agent.ctl.exit_codes import Exit
+from agent.ctl.paging import pages
 from agent.ctl.render.txn import entry_table, total_table, transaction_lines
 from agent.ctl.screen import Screen
 from agent.ctl.verb import Verb, client, count, socket_options
 from agent.errors import NotFound
 
 DEFAULT_LIMIT = 20
-_PAGE = 50
 _MOST_ENTRIES = 1000
 _STAN = re.compile(r"[0-9]{6}")
-
-
-class _RawPage(msgspec.Struct, frozen=True):
-    items: list[msgspec.Raw]
-    next_cursor: str | None = None
 
 
 def _list(args: argparse.Namespace, screen: Screen) -> Exit:
@@ -32,7 +26,7 @@ def _list(args: argparse.Namespace, screen: Screen) -> Exit:
     filters: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
     filters["newest_first"] = not args.oldest_first
     with client(args) as agent:
-        items, more = _pages(agent, "transaction.list", filters, args.limit)
+        items, more = pages(agent, "transaction.list", filters, args.limit)
     entries = [decode(item, answers.Entry, "transaction.list") for item in items]
     if screen.as_json:
         screen.document({"items": items, "more": more})
@@ -47,7 +41,7 @@ def _show(args: argparse.Namespace, screen: Screen) -> Exit:
     with client(args) as agent:
         ids = [args.transaction]
         if _STAN.fullmatch(args.transaction):
-            found, _more = _pages(agent, "transaction.list", {"stan": args.transaction}, _MOST_ENTRIES)
+            found, _more = pages(agent, "transaction.list", {"stan": args.transaction}, _MOST_ENTRIES)
             ids = sorted(
                 {str(decode(item, answers.Entry, "transaction.list").record["transaction_id"]) for item in found}
             )
@@ -68,7 +62,7 @@ def _show(args: argparse.Namespace, screen: Screen) -> Exit:
 
 def _history(agent: ControlClient, transaction_id: str) -> list[tuple[answers.Entry, msgspec.Raw]]:
     """Every entry of one transaction, oldest first, as read and as received."""
-    items, _more = _pages(agent, "transaction.list", {"transaction_id": transaction_id}, _MOST_ENTRIES)
+    items, _more = pages(agent, "transaction.list", {"transaction_id": transaction_id}, _MOST_ENTRIES)
     history = [(decode(item, answers.Entry, "transaction.list"), item) for item in items]
     return sorted(history, key=lambda pair: pair[0].seq)
 
@@ -76,30 +70,13 @@ def _history(agent: ControlClient, transaction_id: str) -> list[tuple[answers.En
 def _summary(args: argparse.Namespace, screen: Screen) -> Exit:
     filters = {"batch_no": args.batch} if args.batch is not None else {}
     with client(args) as agent:
-        items, _more = _pages(agent, "transaction.summary", filters, 10_000)
+        items, _more = pages(agent, "transaction.summary", filters, 10_000)
     totals = [decode(item, answers.Total, "transaction.summary") for item in items]
     if screen.as_json:
         screen.document({"items": items})
     else:
         screen.lines(total_table(totals, screen.style))
     return Exit.DONE
-
-
-def _pages(
-    agent: ControlClient, method: str, filters: Mapping[str, object], limit: int
-) -> tuple[list[msgspec.Raw], bool]:
-    """Up to ``limit`` items of a list, page after page; and whether there are more."""
-    items: list[msgspec.Raw] = []
-    cursor: str | None = None
-    while True:
-        params: dict[str, object] = {**filters, "limit": min(_PAGE, limit - len(items))}
-        if cursor is not None:
-            params["cursor"] = cursor
-        page = agent.fetch(method, _RawPage, params)
-        items += page.items
-        cursor = page.next_cursor
-        if cursor is None or not page.items or len(items) >= limit:
-            return items[:limit], cursor is not None
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

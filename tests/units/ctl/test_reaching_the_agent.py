@@ -123,7 +123,7 @@ def test_rubbish_exits_3_and_never_a_traceback(
 
 
 def test_an_answer_without_end_is_given_up(stub: ControlStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.ctl.client._MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr("agent.ctl.client.MAX_ANSWER_BYTES", 100_000)
     stub.answers["readiness.get"] = RawAnswer(b"x" * 200_000)
     assert main(["ready"]) == 3
 

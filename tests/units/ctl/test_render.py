@@ -80,7 +80,7 @@ def test_a_terminal_that_cannot_sell_gives_every_reason() -> None:
 
 def test_silence_is_shown_as_unknown_and_not_as_healthy() -> None:
     shown = device_lines([answers.Device("printer-0", "pos_printer", "unknown")], Style(colour=True))
-    assert "\x1b[33munknown\x1b[0m" in shown[1]
+    assert "\x1b[33m? unknown\x1b[0m" in shown[1]
 
 
 def test_a_fault_this_release_does_not_know_is_shown_all_the_same() -> None:
