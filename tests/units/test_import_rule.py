@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FLOORS = {
     "demo": 6,
+    "supervisor": 6,
     "local_api": 5,
     "ctl": 5,
     "fleet": 5,
