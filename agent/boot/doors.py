@@ -14,9 +14,12 @@ from agent.health.monitor import Monitor
 from agent.local_api import listening, peer
 from agent.local_api.about import About
 from agent.local_api.control import ControlMethods, ControlSubjects
+from agent.local_api.events import Announcements, subscribing
 from agent.local_api.limits import CONTROL_LIMITS, PAYMENT_LIMITS
 from agent.local_api.payment import PaymentMethods
+from agent.local_api.sales import SaleMethods
 from agent.local_api.server import CONTROL_RIGHTS, PAYMENT_RIGHTS, Door, LocalServer
+from agent.selling.selling import Sales
 from agent.store.transactions import TransactionJournal
 from agent.workflow.journal import RunJournal
 
@@ -27,6 +30,8 @@ def build_doors(
     journal: TransactionJournal,
     monitor: Monitor,
     inbox: Inbox,
+    sales: Sales,
+    announcements: Announcements,
     runs: RunJournal,
     about: About,
     on_card_data: Callable[[str], None],
@@ -34,7 +39,11 @@ def build_doors(
     """``payment.sock`` and ``control.sock``, not opened yet."""
     settings = loaded.settings
     bindings = frozenset((one.provider, one.mid, one.tid) for one in settings.binding)
-    payment = PaymentMethods(journal, bindings=bindings, on_card_data=on_card_data).table()
+    payment = {
+        **PaymentMethods(journal, bindings=bindings, on_card_data=on_card_data).table(),
+        **SaleMethods(sales, lambda: monitor.snapshot().readiness).table(),
+        "events.subscribe": subscribing(peer.PAYMENT),
+    }
     control = ControlMethods(
         ControlSubjects(
             journal=journal,
@@ -52,7 +61,9 @@ def build_doors(
     run = Path(settings.paths.run)
     payment_door = Door("payment", run / "payment.sock", peer.PAYMENT, PAYMENT_RIGHTS, inherited.get("payment"))
     control_door = Door("control", run / "control.sock", peer.SUPPORT, CONTROL_RIGHTS, inherited.get("control"))
-    return [
+    doors = [
         LocalServer(payment_door, payment, PAYMENT_LIMITS, groups=groups, on_card_data=on_card_data),
         LocalServer(control_door, control, CONTROL_LIMITS, groups=groups, on_card_data=on_card_data),
     ]
+    announcements.heard_at(payment=doors[0], control=doors[1])
+    return doors

@@ -16,6 +16,7 @@ from agent.boot.doors import build_doors
 from agent.boot.health import build_health
 from agent.boot.link import birth_identity, build_link
 from agent.boot.orders import build_orders
+from agent.boot.selling import build_sales
 from agent.boot.trust import read_trust
 from agent.config import Loaded, keep_good_copy
 from agent.contract import card_data
@@ -26,6 +27,7 @@ from agent.contract.rpc import ConfigResult
 from agent.contract.topics import Address
 from agent.errors import NeedsPerson
 from agent.local_api.about import About, Identity, LinkView
+from agent.local_api.events import Announcements
 from agent.local_api.own_figures import own_figures
 from agent.local_api.server import LocalServer
 from agent.runtime import event_log
@@ -116,6 +118,7 @@ class _Agent:
         terminal = self._settings.terminal
         self._address = Address(terminal.site, terminal.terminal)
         self._link = LinkView(self._clock, configured=self._settings.uplink is not None)
+        self._announcements = Announcements(self._clock)
         self._doors: list[LocalServer] = []
         self._parts: list[Service] = []
 
@@ -185,17 +188,21 @@ class _Agent:
             address=self._address,
             monitor=self._monitor,
         )
+        sales = build_sales(settings, clock=clock, report=self._monitor.report)
+        sales.on_change(orders.engine.wake)
         identity = self._identity(beginning)
         self._doors += build_doors(
             self._loaded,
             journal=journal,
             monitor=self._monitor,
             inbox=orders.inbox,
+            sales=sales,
+            announcements=self._announcements,
             runs=orders.runs,
             about=About(identity, journal, self._link, gauges.latest, clock),
             on_card_data=self._card_data_offered,
         )
-        self._parts += [orders.engine, orders.inbox, self._monitor]
+        self._parts += [orders.engine, orders.inbox, self._monitor, sales]
         if uplink is not None:
             capabilities = frozenset(driver.category for driver in health.drivers)
             self._parts.append(

@@ -14,7 +14,7 @@ def build_sales(
     *,
     clock: Clock,
     report: Report,
-    operation: Callable[[], Operation | None],
+    operation: Callable[[], Operation | None] = lambda: None,
     lock: Callable[[], Lock | None] = lambda: None,
 ) -> Sales:
     """The desk for the applications that the configuration names."""

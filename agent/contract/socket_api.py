@@ -14,6 +14,16 @@ from typing import Any, Final
 from msgspec import Struct
 
 from agent.contract.about import AgentInfo
+from agent.contract.calls import (
+    CommandCancelParams,
+    EventsSubscribeParams,
+    HealthCheckParams,
+    LeaseResult,
+    SaleBeginParams,
+    SaleEndParams,
+    SaleRenewParams,
+    TerminalState,
+)
 from agent.contract.command import CommandPage, CommandState, LocalOrder
 from agent.contract.health import Readiness
 from agent.contract.journal_views import Page, SummaryPage, TransactionView, Verification
@@ -29,6 +39,7 @@ from agent.contract.rpc import (
     TransactionGetParams,
     TransactionListParams,
 )
+from agent.contract.selling import AppStatus
 from agent.contract.transaction_form import RecordFields
 
 
@@ -87,10 +98,16 @@ OWN_ERRORS: Final[Mapping[str, str]] = {
     "STORE_FULL": "the disk is full; nothing was stored: retry later",
     "STORE_UNAVAILABLE": "the store cannot write or read now; nothing was stored: retry later",
     "NOT_FOUND": "the named thing does not exist here",
+    "TERMINAL_LOCKED": "no new sale; reversals and settlement go on",
+    "OPERATION_RUNNING": "an operation is under way: ask again after data.retry_after_s",
+    "LEASE_UNKNOWN": "no lease of this process has that id, or it is over",
+    "TOO_MANY_LEASES": "this process, or all together, hold too many: ask again after data.retry_after_s",
+    "TOO_MANY_APPLICATIONS": "too many programs that are not configured: ask again after data.retry_after_s",
     "REPLAYED": "the command_id stands for another order",
 }
 """``data.code`` → meaning, for what single methods add; all of them -32000."""
 
+_SUBSCRIBE = "Be told of these kinds from now on, in place of those before, by notifications with the method event."
 _READING = ("STORE_UNAVAILABLE",)
 _WRITING = ("STORE_FULL", "STORE_UNAVAILABLE")
 _PAYMENT, _CONTROL = (Socket.PAYMENT, Right.PAYMENT), (Socket.CONTROL, Right.SUPPORT)
@@ -127,6 +144,26 @@ METHODS: Final = (
         TransactionView,
         *("NOT_FOUND", *_READING),
     ),
+    _form(
+        _PAYMENT,
+        "sale.begin",
+        "Begin something that must not be disturbed; no operation begins until its end or for lease_s.",
+        SaleBeginParams,
+        LeaseResult,
+        *("TERMINAL_LOCKED", "OPERATION_RUNNING", "TOO_MANY_LEASES"),
+    ),
+    _form(_PAYMENT, "sale.renew", "Have a lease end lease_s from now.", SaleRenewParams, LeaseResult, "LEASE_UNKNOWN"),
+    _form(_PAYMENT, "sale.end", "It is over.", SaleEndParams, Nothing, "LEASE_UNKNOWN"),
+    _form(
+        _PAYMENT,
+        "app.status",
+        "What an application says of itself; at least every 30 s, stale after 90 s.",
+        AppStatus,
+        Nothing,
+        "TOO_MANY_APPLICATIONS",
+    ),
+    _form(_PAYMENT, "terminal.state", "Locked? An operation under way? Ready to sell?", Nothing, TerminalState),
+    _form(_PAYMENT, "events.subscribe", _SUBSCRIBE, EventsSubscribeParams, Nothing),
     _form(_CONTROL, "agent.info", "Version, identities, uplink and journal of this agent.", Nothing, AgentInfo),
     _form(_CONTROL, "health.get", "The state of every device and all active faults.", Nothing, HealthResult),
     _form(_CONTROL, "readiness.get", "Can this terminal sell, and if not, why.", Nothing, Readiness),
@@ -156,6 +193,22 @@ METHODS: Final = (
     ),
     _form(
         _CONTROL,
+        "health.check",
+        "Look at one device now; an order check_device, answered with its recorded state at once.",
+        HealthCheckParams,
+        CommandState,
+        *_WRITING,
+    ),
+    _form(
+        _CONTROL,
+        "command.cancel",
+        "Cancel an order that waits; an order cancel, answered with its recorded state at once.",
+        CommandCancelParams,
+        CommandState,
+        *_WRITING,
+    ),
+    _form(
+        _CONTROL,
         "command.run",
         "Give an order, or carry in a signed one; answers its recorded state at once.",
         LocalOrder,
@@ -171,6 +224,7 @@ METHODS: Final = (
         *("NOT_FOUND", *_READING),
     ),
     _form(_CONTROL, "command.list", "Orders, the newest first.", CommandListParams, CommandPage, *_READING),
+    _form(_CONTROL, "events.subscribe", _SUBSCRIBE, EventsSubscribeParams, Nothing),
     _form(_CONTROL, "config.get", "Digest and version of the configuration that runs.", Nothing, ConfigResult),
     _form(_CONTROL, "metrics.get", "The latest readings of every group.", Nothing, dict[str, dict[str, int | float]]),
 )

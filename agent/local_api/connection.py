@@ -10,46 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from agent.contract import rpc
 from agent.contract.rpc import ErrorObject
 from agent.local_api import wire
-from agent.local_api.limits import Limits
+from agent.local_api.host import Host
 from agent.local_api.peer import Caller
 from agent.local_api.unread import UnreadAnswers
-from agent.local_api.wire import FrameCutter, FrameTooLong, Request, WireFault
+from agent.local_api.wire import FrameCutter, FrameTooLong, WireFault
 
 READ_BYTES: Final = 64 * 1024
 _MOST_DISCARDED_BYTES: Final = 2 * 1024 * 1024
-
-
-class Host(Protocol):
-    """What a connection needs of the server it belongs to."""
-
-    limits: Limits
-    inbound: bytearray
-    """One buffer for everybody: it is filled and emptied within one call of the loop."""
-
-    def perform(self, connection: Connection, request: Request) -> bytes | None:
-        """Begin a call. The answer if it is there already; None: it comes by `Connection.finish`, or never."""
-        ...
-
-    def card_data_seen(self, rule: str) -> None: ...
-    def answers_soon(self, connection: Connection) -> None:
-        """Have `Connection.flush` called before the loop looks at sockets again."""
-        ...
-
-    def answers_wait(self, connection: Connection) -> None:
-        """Look at this connection from time to time until all is read."""
-        ...
-
-    def holds(self, change_bytes: int) -> None:
-        """Unread frames grew or shrank."""
-        ...
-
-    def peer_cut_off(self, connection: Connection, why: str) -> None: ...
-    def peer_lost(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -70,6 +42,7 @@ class Connection(asyncio.BufferedProtocol):
         self._answers: list[bytes] = []
         self._answers_bytes = 0
         self._soon = False
+        self._notice_soon = False
         self._unread = UnreadAnswers()
         self._reading = True
         self._eof = False
@@ -136,9 +109,18 @@ class Connection(asyncio.BufferedProtocol):
             self._soon = True
             self._host.answers_soon(self)
 
+    def notify(self, notice: bytes) -> None:
+        """Tell the peer something that it did not ask for in this moment. It waits for its reader as answers do."""
+        if self._transport is None or self._ending:
+            return
+        self._say(notice)
+        if not self._soon and not self._notice_soon:
+            self._notice_soon = True
+            self._host.notices_soon(self)
+
     def flush(self) -> None:
         """Hand all answers to the kernel in one piece; then go on with what had to wait."""
-        self._soon = False
+        self._soon = self._notice_soon = False
         self._write()
         if not self._reading or self._eof or self._ending:
             self._proceed()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from agent.contract import card_data, rpc
+from agent.contract.calls import CommandCancelParams, HealthCheckParams
 from agent.contract.command import CommandPage, CommandState, LocalOrder
 from agent.contract.health import HealthSnapshot, Readiness
 from agent.contract.journal_views import Page, SummaryPage, Verification
@@ -26,8 +27,10 @@ from agent.contract.rpc import (
     TransactionListParams,
 )
 from agent.errors import BadRequest, NotFound
+from agent.local_api.events import subscribing
 from agent.local_api.peer import SUPPORT, Caller
 from agent.local_api.server import Method
+from agent.runtime.identifiers import uuid7
 from agent.store.transactions import TransactionFilters, TransactionJournal
 
 T = TypeVar("T")
@@ -66,9 +69,12 @@ class ControlMethods:
             "transaction.list": Method(self._transactions, SUPPORT),
             "transaction.summary": Method(self._summary, SUPPORT),
             "journal.verify": Method(self._verify, SUPPORT),
+            "health.check": Method(self._check, SUPPORT, detached=True),
             "command.run": Method(self._run, SUPPORT, detached=True),
+            "command.cancel": Method(self._cancel, SUPPORT, detached=True),
             "command.get": Method(self._command, SUPPORT),
             "command.list": Method(self._commands, SUPPORT),
+            "events.subscribe": subscribing(SUPPORT),
         }
 
     def _health(self) -> HealthResult:
@@ -95,6 +101,19 @@ class ControlMethods:
 
     async def _run(self, params: Mapping[str, object], caller: Caller) -> CommandState:
         return await self._subjects.order(_order(params), caller)
+
+    async def _check(self, params: Mapping[str, object], caller: Caller) -> CommandState:
+        wanted = rpc.decode_params(params, HealthCheckParams)
+        return await self._order("check_device", msgspec.structs.asdict(wanted), caller)
+
+    async def _cancel(self, params: Mapping[str, object], caller: Caller) -> CommandState:
+        wanted = rpc.decode_params(params, CommandCancelParams)
+        return await self._order("cancel", msgspec.structs.asdict(wanted), caller)
+
+    async def _order(self, name: str, arguments: dict[str, object], caller: Caller) -> CommandState:
+        """The order that such a call stands for, on the way of all others; each call is another order."""
+        order = _order({"command_id": uuid7(), "name": name, "arguments": arguments})
+        return await self._subjects.order(order, caller)
 
     async def _command(self, params: Mapping[str, object], _caller: Caller) -> CommandState:
         wanted = rpc.decode_params(params, CommandGetParams)

@@ -13,6 +13,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from agent.runtime.process_identity import Process
+
 PAYMENT: Final = "payment"
 SUPPORT: Final = "support"
 ADMIN: Final = "admin"
@@ -35,11 +37,16 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a call, and the rights (of `ALL_RIGHTS`) that come with it."""
+    """Who makes a call, and the rights (of `ALL_RIGHTS`) that come with it. ``began``: see `Process`."""
 
     pid: int
     uid: int
     rights: frozenset[str]
+    began: int | None = None
+
+    @property
+    def process(self) -> Process:
+        return Process(self.uid, self.pid, self.began)
 
 
 def credentials(connection: socket.socket) -> Credentials:

@@ -23,6 +23,7 @@ from agent.local_api.limits import Limits
 from agent.local_api.listening import Listener
 from agent.local_api.peer import Caller
 from agent.local_api.seldom import SeldomLog
+from agent.runtime import process_identity
 
 _ACCEPTS_PER_TURN: Final = 64
 _ACCEPT_AGAIN_S: Final = 0.5
@@ -123,7 +124,8 @@ class Reception:
             return
         private_to = os.geteuid() if self._listener.private else None
         rights = peer.rights_of(who.uid, who.gids, self._groups, private_to)
-        connection = self._connect(Caller(who.pid, who.uid, rights), self._refusal(rights, who.pid, who.uid))
+        caller = Caller(who.pid, who.uid, rights, process_identity.began(who.pid))
+        connection = self._connect(caller, self._refusal(rights, who.pid, who.uid))
         self.connections.add(connection)
         self._of_process[who.pid] += 1
         task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, arrived))

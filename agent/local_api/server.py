@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, Final
 import structlog
 
 from agent.contract import rpc
-from agent.contract.rpc import ErrorObject
+from agent.contract.rpc import ErrorObject, Nothing
 from agent.errors import AgentError, CardDataRejected, Unavailable
 from agent.local_api import listening, peer
 from agent.local_api.connection import READ_BYTES, Connection
@@ -34,16 +35,22 @@ log = structlog.get_logger("local_api")
 
 Handler = Callable[[Mapping[str, object], Caller], Any]
 _LOOKS_PER_STALL: Final = 8
+_NOTICES_PER_TURN: Final = 32
+_SUBSCRIBED: Final = Nothing()
 
 
 @dataclass(frozen=True)
 class Method:
-    """``result`` makes the answer of what ``handle`` gave. ``detached``: it goes on when its caller is gone."""
+    """``result`` makes the answer of what ``handle`` gave. ``detached``: it goes on when its caller is gone.
+
+    ``subscribes``: ``handle`` gives the kinds of events that this connection is told of from now on.
+    """
 
     handle: Handler
     right: str
     result: Callable[[Any], object] | None = None
     detached: bool = False
+    subscribes: bool = False
 
 
 PAYMENT_RIGHTS: Final = frozenset({peer.PAYMENT})
@@ -80,6 +87,9 @@ class LocalServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._detached: set[asyncio.Future[Any]] = set()
         self._with_answers: list[Connection] = []
+        self._with_notices: deque[Connection] = deque()
+        self._subscriptions: dict[Connection, frozenset[str]] = {}
+        self._heard: Counter[str] = Counter()
         self._unread: set[Connection] = set()
         self._look: asyncio.TimerHandle | None = None
         self._held_bytes = 0
@@ -161,6 +171,9 @@ class LocalServer:
             outcome = method.handle(request.params, connection.caller)
         except Exception as err:  # noqa: BLE001  # the one place where a call's failure must not be the agent's
             return self._refused(request, self._described(err, request.method))
+        if method.subscribes:
+            self._subscribe(connection, outcome)
+            outcome = _SUBSCRIBED
         if inspect.iscoroutine(outcome):
             outcome = self._start(connection, method, outcome)
         if not isinstance(outcome, asyncio.Future):
@@ -205,9 +218,26 @@ class LocalServer:
         log.error("call.failed", socket=self._door.name, method=method, error=type(err).__name__, exc_info=err)
         return rpc.INTERNAL
 
+    # ── events ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def is_heard(self, kind: str) -> bool:
+        return self._heard[kind] > 0
+
+    def tell(self, kind: str, line: bytes) -> None:
+        for connection, kinds in self._subscriptions.items():
+            if kind in kinds:
+                connection.notify(line)
+
+    def _subscribe(self, connection: Connection, kinds: frozenset[str]) -> None:
+        """In place of what it had subscribed to before; an empty set ends it."""
+        self._heard.subtract(self._subscriptions.pop(connection, ()))
+        if kinds:
+            self._subscriptions[connection] = kinds
+            self._heard.update(kinds)
+
     # ── what connections ask for ───────────────────────────────────────────────────────────────────────────────
     def peer_lost(self, connection: Connection) -> None:
         self._unread.discard(connection)
+        self._subscribe(connection, frozenset())
         if self._reception is not None:
             self._reception.left(connection)
 
@@ -223,6 +253,18 @@ class LocalServer:
         connections, self._with_answers = self._with_answers, []
         for connection in connections:
             connection.flush()
+
+    def notices_soon(self, connection: Connection) -> None:
+        self._with_notices.append(connection)
+        if len(self._with_notices) == 1 and self._loop is not None:
+            self._loop.call_soon(self._flush_notices)
+
+    def _flush_notices(self) -> None:
+        """A part of them, so that a thousand subscribers keep nobody's record waiting."""
+        for _ in range(min(_NOTICES_PER_TURN, len(self._with_notices))):
+            self._with_notices.popleft().flush()
+        if self._with_notices and self._loop is not None:
+            self._loop.call_soon(self._flush_notices)
 
     def answers_wait(self, connection: Connection) -> None:
         self._unread.add(connection)
