@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from agent.commands.inbox import Inbox
 from agent.commands.intake import LocalCaller
 from agent.config import Loaded
 from agent.contract.rpc import ConfigResult
+from agent.health.history import HealthHistory
 from agent.health.monitor import Monitor
 from agent.local_api import listening, peer
 from agent.local_api.about import About
@@ -19,9 +21,13 @@ from agent.local_api.limits import CONTROL_LIMITS, PAYMENT_LIMITS
 from agent.local_api.payment import PaymentMethods
 from agent.local_api.sales import SaleMethods
 from agent.local_api.server import CONTROL_RIGHTS, PAYMENT_RIGHTS, Door, LocalServer
+from agent.runtime.descriptors import allow_descriptors
 from agent.selling.selling import Sales
 from agent.store.transactions import TransactionJournal
 from agent.workflow.journal import RunJournal
+
+OTHER_DESCRIPTORS: Final = 256
+"""Beside the peers': database, devices, the broker, sources of the board."""
 
 
 def build_doors(
@@ -29,6 +35,7 @@ def build_doors(
     *,
     journal: TransactionJournal,
     monitor: Monitor,
+    history: HealthHistory,
     inbox: Inbox,
     sales: Sales,
     announcements: Announcements,
@@ -49,6 +56,7 @@ def build_doors(
             journal=journal,
             info=about.info,
             health=monitor.snapshot,
+            history=history.page,
             order=lambda order, caller: inbox.order(order, LocalCaller(caller.uid, caller.rights)),
             command=runs.get,
             commands=runs.list,
@@ -65,5 +73,6 @@ def build_doors(
         LocalServer(payment_door, payment, PAYMENT_LIMITS, groups=groups, on_card_data=on_card_data),
         LocalServer(control_door, control, CONTROL_LIMITS, groups=groups, on_card_data=on_card_data),
     ]
+    allow_descriptors(sum(door.limits.connections for door in doors) + OTHER_DESCRIPTORS)
     announcements.heard_at(payment=doors[0], control=doors[1])
     return doors

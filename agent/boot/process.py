@@ -26,6 +26,7 @@ from agent.contract.publication import Publication
 from agent.contract.rpc import ConfigResult
 from agent.contract.topics import Address
 from agent.errors import NeedsPerson
+from agent.health.history import HealthHistory
 from agent.local_api.about import About, Identity, LinkView
 from agent.local_api.events import Announcements
 from agent.local_api.own_figures import own_figures
@@ -176,6 +177,7 @@ class _Agent:
             pulse=self._pulses.add("health"),
             gauge=gauges.set,
             address=self._address,
+            on_change=self._announcements.health,
         )
         self._monitor = health.monitor
         database.on_trouble(lambda bad, why: self._monitor.report("TXN-JRN-001", "journal", bad, why))
@@ -195,6 +197,7 @@ class _Agent:
             self._loaded,
             journal=journal,
             monitor=self._monitor,
+            history=HealthHistory(database),
             inbox=orders.inbox,
             sales=sales,
             announcements=self._announcements,

@@ -25,12 +25,13 @@ from agent.contract.calls import (
     TerminalState,
 )
 from agent.contract.command import CommandPage, CommandState, LocalOrder
-from agent.contract.health import Readiness
+from agent.contract.health import HistoryPage, Readiness
 from agent.contract.journal_views import Page, SummaryPage, TransactionView, Verification
 from agent.contract.rpc import (
     CommandGetParams,
     CommandListParams,
     ConfigResult,
+    HealthHistoryParams,
     HealthResult,
     Nothing,
     RecordManyParams,
@@ -166,6 +167,14 @@ METHODS: Final = (
     _form(_PAYMENT, "events.subscribe", _SUBSCRIBE, EventsSubscribeParams, Nothing),
     _form(_CONTROL, "agent.info", "Version, identities, uplink and journal of this agent.", Nothing, AgentInfo),
     _form(_CONTROL, "health.get", "The state of every device and all active faults.", Nothing, HealthResult),
+    _form(
+        _CONTROL,
+        "health.history",
+        "Changes of devices' states, and faults as they came and went, the newest first.",
+        HealthHistoryParams,
+        HistoryPage,
+        *_READING,
+    ),
     _form(_CONTROL, "readiness.get", "Can this terminal sell, and if not, why.", Nothing, Readiness),
     _form(
         _CONTROL,
@@ -226,7 +235,13 @@ METHODS: Final = (
     _form(_CONTROL, "command.list", "Orders, the newest first.", CommandListParams, CommandPage, *_READING),
     _form(_CONTROL, "events.subscribe", _SUBSCRIBE, EventsSubscribeParams, Nothing),
     _form(_CONTROL, "config.get", "Digest and version of the configuration that runs.", Nothing, ConfigResult),
-    _form(_CONTROL, "metrics.get", "The latest readings of every group.", Nothing, dict[str, dict[str, int | float]]),
+    _form(
+        _CONTROL,
+        "metrics.get",
+        "The latest readings of every group.",
+        Nothing,
+        dict[str, dict[str, int | float | str | None]],
+    ),
 )
 
 

@@ -16,12 +16,13 @@ import msgspec
 from agent.contract import card_data, rpc
 from agent.contract.calls import CommandCancelParams, HealthCheckParams
 from agent.contract.command import CommandPage, CommandState, LocalOrder
-from agent.contract.health import HealthSnapshot, Readiness
+from agent.contract.health import HealthSnapshot, HistoryPage, Readiness
 from agent.contract.journal_views import Page, SummaryPage, Verification
 from agent.contract.rpc import (
     CommandGetParams,
     CommandListParams,
     ConfigResult,
+    HealthHistoryParams,
     HealthResult,
     Nothing,
     TransactionListParams,
@@ -43,6 +44,7 @@ class ControlSubjects:
     journal: TransactionJournal
     info: Callable[[], object]
     health: Callable[[], HealthSnapshot]
+    history: Callable[[int, str | None, str | None], Awaitable[HistoryPage]]
     order: Callable[[LocalOrder, Caller], Awaitable[CommandState]]
     command: Callable[[str], Awaitable[CommandState | None]]
     commands: Callable[[int, str | None], Awaitable[CommandPage]]
@@ -63,6 +65,7 @@ class ControlMethods:
         return {
             "agent.info": _tells(subjects.info),
             "health.get": _tells(self._health),
+            "health.history": Method(self._history, SUPPORT),
             "readiness.get": _tells(self._readiness),
             "config.get": _tells(subjects.config),
             "metrics.get": _tells(subjects.metrics),
@@ -83,6 +86,10 @@ class ControlMethods:
 
     def _readiness(self) -> Readiness:
         return self._subjects.health().readiness
+
+    async def _history(self, params: Mapping[str, object], _caller: Caller) -> HistoryPage:
+        wanted = rpc.decode_params(params, HealthHistoryParams)
+        return await self._subjects.history(wanted.limit, wanted.cursor, wanted.device)
 
     async def _transactions(self, params: Mapping[str, object], _caller: Caller) -> Page:
         wanted = rpc.decode_params(params, TransactionListParams)

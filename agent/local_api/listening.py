@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import stat
 from collections.abc import Mapping
@@ -25,7 +24,6 @@ log = structlog.get_logger("local_api")
 BACKLOG: Final = 1024
 _FIRST_INHERITED: Final = 3
 _LONGEST_PATH_BYTES: Final = 107
-_DESCRIPTORS_WANTED: Final = 8192
 
 
 @dataclass(frozen=True)
@@ -132,11 +130,3 @@ def _give_to_group(path: Path, gid: int | None) -> bool:
         return False
     path.chmod(0o660)
     return True
-
-
-def allow_many_descriptors() -> None:
-    """Raise this process's own soft limit, so that a thousand connections leave room for everything else."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS_WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

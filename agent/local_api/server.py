@@ -113,7 +113,6 @@ class LocalServer:
             self._listener = listening.take_over(self._door.inherited, group_exists=gid is not None)
         else:
             self._listener = listening.make(self._door.path, gid)
-        listening.allow_many_descriptors()
         log.info(
             "socket.opened",
             socket=self._door.name,

@@ -13,7 +13,16 @@ import pytest
 from msgspec import Raw
 
 from agent.contract.command import CommandPage, CommandState, LocalOrder, State
-from agent.contract.health import DeviceHealth, HealthSnapshot, PowerState, Readiness, ReadinessReason
+from agent.contract.health import (
+    DeviceHealth,
+    HealthSnapshot,
+    HistoryEntry,
+    HistoryKind,
+    HistoryPage,
+    PowerState,
+    Readiness,
+    ReadinessReason,
+)
 from agent.contract.health import State as DeviceState
 from agent.contract.rpc import ConfigResult
 from agent.errors import Refused
@@ -63,6 +72,10 @@ async def desk(folder: Path, store: OpenJournal) -> AsyncIterator[Desk]:
     async def command(command_id: str) -> CommandState | None:
         return next((accepted(order) for order, _caller in orders if order.command_id == command_id), None)
 
+    async def history(limit: int, cursor: str | None, device: str | None) -> HistoryPage:
+        entry = HistoryEntry(at=AT, kind=HistoryKind.STATE, device=device or "printer-0", detail=f"{limit} {cursor}")
+        return HistoryPage((entry,), None)
+
     async def commands(limit: int, cursor: str | None) -> CommandPage:
         return CommandPage(tuple(accepted(order) for order, _caller in orders[:limit]), cursor)
 
@@ -73,6 +86,7 @@ async def desk(folder: Path, store: OpenJournal) -> AsyncIterator[Desk]:
         journal=store.journal,
         info=info,
         health=lambda: SNAPSHOT,
+        history=history,
         order=order,
         command=command,
         commands=commands,

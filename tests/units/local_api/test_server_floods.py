@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.local_api.limits import CONTROL_LIMITS, PAYMENT_LIMITS, Limits
+from agent.runtime.descriptors import allow_descriptors
 from tests.kit.rpc_peer import INVALID_REQUEST, NOT_JSON, RpcPeer, Served, peer_of, serving, until
 from tests.units.local_api.methods_for_tests import Recorder
 
@@ -164,6 +165,7 @@ async def test_a_flood_of_small_frames_is_answered_whole_and_others_have_their_t
 @pytest.fixture
 def _descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert allow_descriptors(4096) == 4096  # both ends of every connection are this process
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
