@@ -6,17 +6,12 @@ The emulator is a process of its own with its own counters; the agent reaches it
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from drivers.emulators.control import ControlError, EmulatorControl
 from tests.kit import orders
-from tests.kit.agent_process import ROOT
 from tests.kit.broker import Broker, eventually, subscribe
 from tests.kit.contract_walk import (
     BASE,
@@ -33,6 +28,7 @@ from tests.kit.contract_walk import (
     said,
     until,
 )
+from tests.kit.printer_process import PrinterProcess
 
 MODELS = {
     "counter": """
@@ -87,41 +83,16 @@ DEVICES = ("printer-0", "printer-1", "printer-2")
 LATCHED = {"cutter_error", "mechanical_error"}  # they stay until DLE ENQ: only a power cycle ends them here
 
 
-class Printer:
-    """The emulator's own process."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.port = folder / name
-        self.control = EmulatorControl(folder / f"{name}.sock")
-        command = [sys.executable, "-m", "drivers.emulators", "printer", "--port", str(self.port)]
-        command += ["--control", str(folder / f"{name}.sock")]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-    def is_up(self) -> bool:
-        try:
-            self.control.get()
-        except ControlError:
-            return False
-        return self.port.exists()
-
-    def counters(self) -> dict[str, int]:
-        return self.control.get().counters
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-
-
 class Shop(NamedTuple):
     broker: Broker
     terminal: Terminal
-    printers: list[Printer]
+    printers: list[PrinterProcess]
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
-    printers = [Printer(folder, f"p{number}") for number in range(3)]
+    printers = [PrinterProcess(folder, f"p{number}") for number in range(3)]
     config = {
         "terminal": {"site": SITE, "terminal": TERMINAL, "serial": "SN123", "model": "counter"},
         "devices": {f"printer-{number}": {"port": str(printer.port)} for number, printer in enumerate(printers)},
