@@ -101,6 +101,50 @@ CATALOGUE: Mapping[str, FaultKind] = _catalogue(
         "The printer answers with something that is no answer",
         "Check speed and model in the model file, that no other program uses the port, and the cable.",
     ),
+    # ── keypad ─────────────────────────────────────────────────────────────────────────────────────────────────
+    FaultKind(
+        "HW-KPD-001",
+        _S2,
+        Impact.NONE,
+        "The keypad is missing",
+        "Check its plug at both ends; if it stays missing, restart the terminal, then replace the keypad.",
+    ),
+    FaultKind(
+        "HW-KPD-002",
+        _S2,
+        Impact.NONE,
+        "A key of the keypad is stuck",
+        "Free the key and clean the keypad; if it comes again, replace the keypad.",
+    ),
+    FaultKind(
+        "HW-KPD-003",
+        _S3,
+        Impact.NONE,
+        "A key of the keypad chatters: one press counts as several",
+        "Clean the keypad; have a new one ready, because it will get worse.",
+    ),
+    # ── screen ─────────────────────────────────────────────────────────────────────────────────────────────────
+    FaultKind(
+        "HW-SCR-001",
+        _S2,
+        Impact.NONE,
+        "The screen is disconnected, or its connection is bad",
+        "Check the screen's power and its cable at both ends; then try another cable, then another screen.",
+    ),
+    FaultKind(
+        "HW-SCR-002",
+        _S2,
+        Impact.NONE,
+        "The screen is dark",
+        "Touch it or press a key; then set its brightness; if it stays dark, restart the terminal, then call service.",
+    ),
+    FaultKind(
+        "HW-SCR-003",
+        _S2,
+        Impact.NONE,
+        "The touch panel is missing",
+        "Restart the terminal; if it stays missing, its cable or controller is bad: call service.",
+    ),
     # ── host ───────────────────────────────────────────────────────────────────────────────────────────────────
     FaultKind(
         "HST-MEM-001",
@@ -249,6 +293,6 @@ def impact_on(kind: FaultKind, state: State, *, required: bool) -> Impact:
         state: What the fault alone makes of its device.
         required: The model file says that the terminal does not sell without this device.
     """
-    if required and kind.impact is Impact.PRINT and state is not State.DEGRADED:
+    if required and kind.impact in {Impact.PRINT, Impact.NONE} and state is not State.DEGRADED:
         return Impact.SALE
     return kind.impact
