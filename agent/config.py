@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from msgspec import Meta, Struct
 
-from agent.devices import fit
+from agent.devices import Roots, fit
 from agent.errors import ConfigInvalid
 from agent.model_file import Model, read_model
 from agent.runtime.durable_files import write_durably
@@ -60,6 +60,7 @@ class Paths(Struct, frozen=True, forbid_unknown_fields=True):
     sysfs: AbsolutePath = "/sys"
     procfs: AbsolutePath = "/proc"
     dev: AbsolutePath = "/dev"
+    keypad_reports: AbsolutePath = "/run/pos-agent-keypad"
 
 
 class Uplink(Struct, frozen=True, forbid_unknown_fields=True):
@@ -260,9 +261,15 @@ def _check_meaning(settings: Settings, model: Model | None, reader: Reader) -> N
     names = [application.name for application in settings.application]
     for name in {name for name in names if names.count(name) > 1}:
         reader.problem("application", f"the name {name} stands twice")
-    _fitted, problems = fit(model, settings.devices)
+    _fitted, problems = fit(model, settings.devices, device_roots(settings))
     for key, text in problems:
         reader.problem(key, text)
+
+
+def device_roots(settings: Settings) -> Roots:
+    """The folders in which devices are looked for."""
+    paths = settings.paths
+    return Roots(Path(paths.sysfs), Path(paths.dev), Path(paths.keypad_reports))
 
 
 def _is_loopback(host: str) -> bool:

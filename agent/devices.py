@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from agent.model_file import Model
+from agent.model_file import Model, ModelDevice, ModelKeypad, ModelPrinter, ModelScreen
 from drivers.catalog import DRIVERS
-from drivers.contract import DeviceSpec, PrinterDevice
+from drivers.contract import Device, DeviceSpec
 from drivers.errors import SpecInvalid
 
-_DEFAULT_CATEGORY = "pos_printer"
-_DEFAULT_BAUD_RATE = 115_200
+_PLAIN_PRINTER = ModelPrinter(driver="")
 
 
 class Place(Protocol):
@@ -28,17 +28,34 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
+class Roots:
+    """Where devices are looked for: `DeviceSpec.sysfs`, ``dev`` and ``reports``."""
+
+    sysfs: Path
+    dev: Path
+    reports: Path
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """One device. ``driver`` is None when no port is configured: then nothing can ever be known about it."""
+    """One device.
+
+    Attributes:
+        driver: None when neither a port is configured nor the model says how to find it: it stays unknown for ever.
+        answers, has_reader, must_be_on: What the model says of it; see ``model_file.py``.
+    """
 
     name: str
     category: str
-    answers: bool
     required: bool
-    driver: PrinterDevice | None
+    driver: Device | None
+    answers: bool = True
+    has_reader: bool = False
+    must_be_on: bool = False
+    needs_edid: bool = False
 
 
-def fit(model: Model | None, places: Mapping[str, Place]) -> tuple[list[Fitted], list[tuple[str, str]]]:
+def fit(model: Model | None, places: Mapping[str, Place], roots: Roots) -> tuple[list[Fitted], list[tuple[str, str]]]:
     """Every device of the model or the configuration, in name order, and every problem as (key, text)."""
     described = model.devices if model else {}
     fitted: list[Fitted] = []
@@ -53,23 +70,47 @@ def fit(model: Model | None, places: Mapping[str, Place]) -> tuple[list[Fitted],
             known = ", ".join(sorted(DRIVERS))
             problems.append((f"devices.{name}.driver", f"there is no such driver; there are: {known}"))
             continue
-        category = about.category if about else _DEFAULT_CATEGORY
-        answers, required = (about.answers, about.required) if about else (True, False)
-        if place is None or place.port is None:
-            fitted.append(Fitted(name, category, answers, required, None))
+        category = DRIVERS[driver].category
+        if about is not None and about.category != category:
+            text = f"is a driver for {category}, but the model file says that this is a {about.category}"
+            problems.append((f"devices.{name}.driver", text))
             continue
-        spec = DeviceSpec(
-            name=name,
-            driver=driver,
-            port=place.port,
-            category=category,
-            baud_rate=about.baud_rate if about else _DEFAULT_BAUD_RATE,
-            sensors=frozenset(about.sensors) if about else frozenset(),
-            answers=answers,
-            options=about.options if about else {},
-        )
         try:
-            fitted.append(Fitted(name, category, answers, required, DRIVERS[driver](spec)))
+            fitted.append(_fitted(name, about, _spec(name, driver, about, place, roots)))
         except SpecInvalid as err:
             problems.append((f"devices.{name}", err.detail))
     return fitted, problems
+
+
+def _spec(name: str, driver: str, about: ModelDevice | None, place: Place | None, roots: Roots) -> DeviceSpec:
+    printer = about if isinstance(about, ModelPrinter) else _PLAIN_PRINTER
+    return DeviceSpec(
+        name=name,
+        driver=driver,
+        port=(place.port if place else None) or "",
+        category=DRIVERS[driver].category,
+        baud_rate=printer.baud_rate,
+        sensors=frozenset(printer.sensors),
+        answers=printer.answers,
+        reader=isinstance(about, ModelKeypad) and about.reader,
+        sysfs=roots.sysfs,
+        dev=roots.dev,
+        reports=roots.reports,
+        options=about.options if about else {},
+    )
+
+
+def _fitted(name: str, about: ModelDevice | None, spec: DeviceSpec) -> Fitted:
+    entry = DRIVERS[spec.driver]
+    can_be_found = bool(spec.port or entry.found_by & spec.options.keys())
+    screen = about if isinstance(about, ModelScreen) else None
+    return Fitted(
+        name,
+        spec.category,
+        about.required if about else False,
+        entry(spec) if can_be_found else None,
+        answers=spec.answers,
+        has_reader=spec.reader,
+        must_be_on=screen is not None and screen.must_be_on,
+        needs_edid=screen is not None and screen.edid,
+    )

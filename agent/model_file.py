@@ -25,11 +25,23 @@ RESERVED_NAMES = frozenset({"memory", "cpu", "filesystem", "host", "store", "age
 """Names of the board's parts and of groups of readings: no device may have one."""
 
 
-class ModelDevice(Struct, frozen=True, forbid_unknown_fields=True):
-    """One device that is built in or belongs to it."""
+class _Described(Struct, frozen=True, forbid_unknown_fields=True, tag_field="category"):
+    """What a device of any category has. ``category`` is that of UnifiedPOS, or our own where it has none."""
 
-    category: Annotated[Literal["pos_printer"], Meta(description="UnifiedPOS category")]
     driver: Annotated[Id, Meta(description="key of drivers/catalog.py")]
+    required: Annotated[
+        bool, Meta(description="the terminal does not sell while this device is out of work or unknown")
+    ] = False
+    options: Annotated[dict[str, Option], Meta(description="settings of the driver itself")] = {}
+
+    @property
+    def category(self) -> str:
+        return str(self.__struct_config__.tag)
+
+
+class ModelPrinter(_Described, frozen=True, forbid_unknown_fields=True, tag="pos_printer"):
+    """A receipt printer."""
+
     baud_rate: Annotated[int, Meta(ge=300, le=4_000_000, description="bits a second; 8N1")] = 115_200
     sensors: Annotated[
         tuple[Literal["near_end", "paper_end", "cover"], ...],
@@ -38,10 +50,31 @@ class ModelDevice(Struct, frozen=True, forbid_unknown_fields=True):
     answers: Annotated[
         bool, Meta(description="known to answer status queries: then silence means offline, else it means nothing")
     ] = True
-    required: Annotated[
-        bool, Meta(description="the terminal does not sell while this device is out of work or unknown")
+
+
+class ModelKeypad(_Described, frozen=True, forbid_unknown_fields=True, tag="pos_keyboard"):
+    """A keypad or keyboard."""
+
+    reader: Annotated[
+        bool, Meta(description="its reader process is set up: it tells that a key is stuck or chatters, never which")
     ] = False
-    options: Annotated[dict[str, Option], Meta(description="settings of the driver itself")] = {}
+
+
+class ModelTouch(_Described, frozen=True, forbid_unknown_fields=True, tag="touch"):
+    """A touch panel."""
+
+
+class ModelScreen(_Described, frozen=True, forbid_unknown_fields=True, tag="screen"):
+    """A screen."""
+
+    edid: Annotated[bool, Meta(description="this screen gives an EDID: giving none is a fault then")] = False
+    must_be_on: Annotated[
+        bool, Meta(description="being switched off is a fault; otherwise it is standby, as after a while of no use")
+    ] = False
+
+
+ModelDevice = ModelPrinter | ModelKeypad | ModelTouch | ModelScreen
+"""One device that is built in or belongs to it; ``category`` tells which keys it has."""
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from types import UnionType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 S = TypeVar("S", bound=msgspec.Struct)
 _UNITS = ("_s", "_ms", "_pct", "_bytes", "_mb", "_c", "_min", "_h")
@@ -73,20 +75,47 @@ class Reader:
             self.problem(at or "(file)", f"must be a table, [{at}]")
             return None
         before = len(self.problems)
-        known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        required = {name for name, field in fields.items() if field.required}
+        values = self._values(fields, required, kind.__struct_config__.tag_field, table, at)
+        return kind(**values) if len(self.problems) == before else None
+
+    def _values(
+        self, fields: Mapping[str, FieldInfo], required: Set[str], tag: str | None, table: dict[str, Any], at: str
+    ) -> dict[str, Any]:
+        """Each key of ``table`` by its field; ``tag`` has been looked at already."""
         values: dict[str, Any] = {}
         for key, value in table.items():
             where = f"{at}.{key}" if at else key
-            if key not in known:
-                self.problem(where, f"unknown key{_suggest(key, list(known))}")
+            if key == tag:
                 continue
-            found = self._value(known[key].type, value, where)
+            if key not in fields:
+                self.problem(where, f"unknown key{_suggest(key, list(fields))}")
+                continue
+            found = self._value(fields[key].type, value, where)
             if found is not None:
-                values[known[key].name] = found
-        for name, field in known.items():
-            if field.required and name not in table:
+                values[fields[key].name] = found
+        for name in fields:
+            if name in required and name not in table:
                 self.problem(f"{at}.{name}" if at else name, "is required and missing")
-        return kind(**values) if len(self.problems) == before else None
+        return values
+
+    def _one_of(self, kinds: Sequence[type[msgspec.Struct]], table: object, at: str) -> msgspec.Struct | None:
+        """Decode a table whose tag tells which of ``kinds`` it is; with a wrong tag, what any of them would refuse."""
+        tag = kinds[0].__struct_config__.tag_field
+        if len(kinds) == 1 or tag is None or not isinstance(table, dict):
+            return self.struct(kinds[0], table, at)
+        by_tag = {str(kind.__struct_config__.tag): kind for kind in kinds}
+        chosen = by_tag.get(str(table.get(tag)))
+        if chosen is not None:
+            return self.struct(chosen, table, at)
+        known = f"there are: {', '.join(sorted(by_tag))}"
+        self.problem(f"{at}.{tag}", f"no such {tag}; {known}" if tag in table else f"is required and missing; {known}")
+        all_fields = [{field.encode_name: field for field in msgspec.structs.fields(kind)} for kind in kinds]
+        merged = {name: field for fields in reversed(all_fields) for name, field in fields.items()}
+        required = {name for name in merged if all(name in one and one[name].required for one in all_fields)}
+        self._values(merged, required, tag, table, at)
+        return None
 
     def _value(self, kind: Any, value: object, where: str) -> Any:
         inner = (
@@ -103,7 +132,7 @@ class Reader:
                 return None
             found = [self.struct(args[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
             return None if None in found else tuple(found)
-        if origin is dict and isinstance(args[1], type) and issubclass(args[1], msgspec.Struct):
+        if origin is dict and (kinds := _struct_kinds(args[1])):
             if not isinstance(value, dict):
                 self.problem(where, f"must be tables, [{where}.<id>]")
                 return None
@@ -114,13 +143,20 @@ class Reader:
                 except msgspec.ValidationError as err:
                     self.problem(f"{where}.{name}", f"the name: {_plain(err)}")
                     continue
-                tables[name] = self.struct(args[1], item, f"{where}.{name}")
+                tables[name] = self._one_of(kinds, item, f"{where}.{name}")
             return None if None in tables.values() or len(tables) != len(value) else tables
         try:
             return msgspec.convert(value, inner, strict=True)
         except msgspec.ValidationError as err:
             self.problem(where, _plain(err) + _unit_hint(where, value))
             return None
+
+
+def _struct_kinds(kind: Any) -> tuple[type[msgspec.Struct], ...]:
+    """The structs of a union, or the one struct; empty for anything else."""
+    found = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    is_all = all(isinstance(one, type) and issubclass(one, msgspec.Struct) for one in found)
+    return found if is_all else ()
 
 
 def _plain(err: msgspec.ValidationError) -> str:

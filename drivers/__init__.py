@@ -6,7 +6,10 @@
    to structs, without clock, socket or logger). A category is named as in UnifiedPOS (``pos_printer``, ``scanner``…).
    A driver is stream + wire + deadline: take a transport from ``drivers/transports/``, one lock so that one exchange is
    under way at a time, and `asyncio.timeout` around the whole of it; translate foreign errors once, into
-   ``drivers/errors.py``; after any error drop the stream, so that the next call opens the port afresh.
+   ``drivers/errors.py``; after any error drop the stream, so that the next call opens the port afresh. A device that
+   is known by what the kernel lists of it (keypad, screen) has a synchronous ``read()`` instead; see
+   ``drivers/sysfs_contract.py``. What can recover or be set to a standard state says so by `Recoverable` and
+   `Initialisable`.
    Follow the protocol of the category in ``drivers/contract.py`` (`PrinterDevice` for a printer)::
 
         def build_acme(spec: DeviceSpec) -> PrinterDevice:
@@ -14,7 +17,7 @@
 
 2. One line in ``drivers/catalog.py``::
 
-        DRIVERS: dict[str, DriverFactory] = {"escpos": build_escpos, "acme": build_acme}
+        DRIVERS: dict[str, Driver] = {…, "acme": Driver("pos_printer", build_acme)}
 
    Now ``driver = "acme"`` works in a model file, and the tests that run over the catalog run over your driver.
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drivers.contract import DriverFactory, EmulatorEntry
+from drivers.contract import Driver, EmulatorEntry
 from drivers.host.cpu import CpuSource
 from drivers.host.filesystem import FilesystemSource
 from drivers.host.memory import MemorySource
 from drivers.host_contract import HostFactory, HostSource
+from drivers.inputs import sysfs as inputs
+from drivers.pos_keyboard.evdev import build_keypad
 from drivers.pos_printer.escpos import build_escpos
+from drivers.screen import drm
+from drivers.touch.evdev import build_touch
 
 
 def _memory(procfs: Path, sysfs: Path, watched: Path = Path("/")) -> HostSource:
@@ -30,6 +34,11 @@ def _emulate_printer(argv: list[str]) -> int:
     return run_emulator(argv)
 
 
-DRIVERS: dict[str, DriverFactory] = {"escpos": build_escpos}
+DRIVERS: dict[str, Driver] = {
+    "escpos": Driver("pos_printer", build_escpos),
+    "evdev_keypad": Driver("pos_keyboard", build_keypad, found_by=inputs.FOUND_BY),
+    "evdev_touch": Driver("touch", build_touch, found_by=inputs.FOUND_BY),
+    "drm_screen": Driver("screen", drm.build_screen, found_by=drm.FOUND_BY),
+}
 HOST_SOURCES: dict[str, HostFactory] = {"memory": _memory, "cpu": _cpu, "filesystem": _filesystem}
 EMULATORS: dict[str, EmulatorEntry] = {"printer": _emulate_printer}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 
@@ -61,11 +62,15 @@ class DeviceSpec:
     Attributes:
         name: Id in configuration, topics and logs, such as ``printer-0``.
         driver: Key of `drivers.catalog.DRIVERS`.
-        port: Path of the device node; use a stable one (``/dev/serial/by-id/…``).
+        port: Path of the device node; use a stable one (``/dev/serial/by-id/…``). Empty for a device that its options
+            find.
         category: UnifiedPOS category in lower case, such as ``pos_printer``.
         baud_rate: Bits a second of a serial port; 8N1.
         sensors: Which sensors this model has (values of `Sensor`).
         answers: The model is known to answer status queries: then silence means offline, else it means nothing.
+        reader: A keypad's reader process runs and reports on it (``drivers/pos_keyboard/reader.py``).
+        sysfs, dev: The roots ``/sys`` and ``/dev``, for devices that are known by what the kernel says of them.
+        reports: Folder in which reader processes leave their reports: ``<name>/report.json``.
         options: Settings of the driver itself; an unknown one is refused by its factory with `SpecInvalid`.
     """
 
@@ -76,6 +81,10 @@ class DeviceSpec:
     baud_rate: int = 115_200
     sensors: frozenset[str] = frozenset()
     answers: bool = True
+    reader: bool = False
+    sysfs: Path = Path("/sys")
+    dev: Path = Path("/dev")
+    reports: Path = Path("/run/pos-agent-keypad")
     options: Mapping[str, OptionValue] = field(default_factory=dict)
 
 
@@ -183,5 +192,26 @@ class PrinterDevice(Recoverable, Initialisable, Protocol):
         ...
 
 
-DriverFactory = Callable[[DeviceSpec], PrinterDevice]
+DriverFactory = Callable[[DeviceSpec], Device]
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A line of the catalog.
+
+    Attributes:
+        category: Of the devices that ``build`` makes.
+        build: Raises `SpecInvalid`.
+        found_by: Options that find the device where no port is given.
+    """
+
+    category: str
+    build: DriverFactory
+    found_by: frozenset[str] = frozenset()
+
+    def __call__(self, spec: DeviceSpec) -> Device:
+        """Make the device. No I/O yet. Raises `SpecInvalid`."""
+        return self.build(spec)
+
+
 EmulatorEntry = Callable[[list[str]], int]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import Loaded, Settings
+from agent.config import Loaded, Settings, device_roots
 from agent.contract.health import Thresholds
 from agent.contract.topics import Address
 from agent.devices import fit
@@ -19,15 +19,15 @@ from agent.runtime.clock import Clock
 from agent.runtime.services import Pulse
 from agent.store.database import Database
 from drivers.catalog import HOST_SOURCES
-from drivers.contract import PrinterDevice
+from drivers.contract import Device
 
 
 @dataclass(frozen=True)
 class Health:
-    """``drivers``: of every device that has a port, in name order."""
+    """``drivers``: of every device that is known where to look for, in name order."""
 
     monitor: Monitor
-    drivers: tuple[PrinterDevice, ...]
+    drivers: tuple[Device, ...]
 
 
 def build_health(
@@ -58,18 +58,27 @@ def build_health(
     return Health(monitor, tuple(drivers))
 
 
-def _subjects(loaded: Loaded) -> tuple[list[Subject], list[PrinterDevice]]:
+def _subjects(loaded: Loaded) -> tuple[list[Subject], list[Device]]:
     settings, model = loaded.settings, loaded.model
     roots = Path(settings.paths.procfs), Path(settings.paths.sysfs), Path(settings.paths.state)
     sources = [build(*roots) for build in HOST_SOURCES.values()]
     subjects = catalog.host_subjects(sources, model.thresholds if model else Thresholds())
     drivers = []
-    for one in fit(model, settings.devices)[0]:
+    for one in fit(model, settings.devices, device_roots(settings))[0]:
         if one.driver is None:
             subjects.append(catalog.unplaced_subject(one.name, one.category, required=one.required))
         else:
             drivers.append(one.driver)
-            subjects.append(catalog.device_subject(one.driver, answers=one.answers, required=one.required))
+            subjects.append(
+                catalog.device_subject(
+                    one.driver,
+                    required=one.required,
+                    answers=one.answers,
+                    has_reader=one.has_reader,
+                    must_be_on=one.must_be_on,
+                    needs_edid=one.needs_edid,
+                )
+            )
     return subjects, drivers
 
 

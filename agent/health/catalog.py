@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from agent.contract.health import Thresholds
-from agent.health.probes import cpu, filesystem, memory, pos_printer
+from agent.health.probes import cpu, filesystem, memory, pos_keyboard, pos_printer, screen, touch
 from agent.health.rules import Rule
 from agent.health.sample import Sample
 from agent.health.subject import DeviceProbe, HostLook, Subject
-from drivers.contract import PrinterDevice
+from drivers.contract import Device
 from drivers.host_contract import HostReading, HostSource
 
 HOST = "host"
 
 
-class DeviceEntry(NamedTuple):
-    """``probe`` takes the opened device, ``rules`` whether its model answers status queries."""
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the model says of a device and its rules want to know; each matters for its own category only.
 
-    probe: Callable[[PrinterDevice], DeviceProbe]
-    rules: Callable[[bool], tuple[Rule, ...]]
+    Attributes:
+        answers: A printer is known to answer status queries.
+        has_reader: A keypad has a reader process.
+        must_be_on, needs_edid: Of a screen; see ``probes/screen.py``.
+    """
+
+    answers: bool = True
+    has_reader: bool = False
+    must_be_on: bool = False
+    needs_edid: bool = False
+
+
+class DeviceEntry(NamedTuple):
+    """One category: ``probe`` for a device that is asked from the loop, ``look`` for one that is read in a thread."""
+
+    rules: Callable[[Traits], tuple[Rule, ...]]
+    probe: Callable[[Device], DeviceProbe] | None = None
+    look: Callable[[Device], Sample] | None = None
+    ok_detail: Callable[[Traits], str] = lambda _traits: ""
 
 
 class HostEntry(NamedTuple):
@@ -31,7 +51,25 @@ class HostEntry(NamedTuple):
 
 
 DEVICES: dict[str, DeviceEntry] = {
-    "pos_printer": DeviceEntry(pos_printer.PosPrinterProbe, lambda answers: pos_printer.rules(answers=answers)),
+    "pos_printer": DeviceEntry(
+        lambda traits: pos_printer.rules(answers=traits.answers),
+        probe=pos_printer.probe_of_device,
+    ),
+    "pos_keyboard": DeviceEntry(
+        lambda traits: pos_keyboard.rules(has_reader=traits.has_reader),
+        look=pos_keyboard.sample_of_device,
+        ok_detail=lambda traits: pos_keyboard.OK_DETAIL_WITH_READER if traits.has_reader else pos_keyboard.OK_DETAIL,
+    ),
+    "touch": DeviceEntry(
+        lambda _traits: touch.RULES,
+        look=touch.sample_of_device,
+        ok_detail=lambda _traits: touch.OK_DETAIL,
+    ),
+    "screen": DeviceEntry(
+        lambda traits: screen.rules(must_be_on=traits.must_be_on, needs_edid=traits.needs_edid),
+        look=screen.sample_of_device,
+        ok_detail=lambda _traits: screen.OK_DETAIL,
+    ),
 }
 HOST_PARTS: dict[str, HostEntry] = {
     "memory": HostEntry(memory.sample_of, memory.rules),
@@ -40,16 +78,29 @@ HOST_PARTS: dict[str, HostEntry] = {
 }
 
 
-def device_subject(device: PrinterDevice, *, answers: bool, required: bool) -> Subject:
+def device_subject(
+    device: Device,
+    *,
+    required: bool,
+    answers: bool = True,
+    has_reader: bool = False,
+    must_be_on: bool = False,
+    needs_edid: bool = False,
+) -> Subject:
     """A device with its driver.
 
     Args:
-        answers: The model is known to answer status queries.
         required: The terminal does not sell without it.
+        answers, has_reader, must_be_on, needs_edid: See `Traits`.
     """
     entry = DEVICES[device.category]
-    rules = entry.rules(answers)
-    return Subject(device.name, device.category, device.name, rules, required, device=entry.probe(device))
+    traits = Traits(answers, has_reader, must_be_on, needs_edid)
+    return Subject(
+        *(device.name, device.category, device.name, entry.rules(traits), required),
+        device=entry.probe(device) if entry.probe else None,
+        host=partial(entry.look, device) if entry.look else None,
+        ok_detail=entry.ok_detail(traits),
+    )
 
 
 def unplaced_subject(name: str, category: str, *, required: bool) -> Subject:

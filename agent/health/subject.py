@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from agent.contract.health import State
@@ -25,7 +25,10 @@ class DeviceProbe(Protocol):
 
 
 HostLook = Callable[[], Sample]
-"""Looks at a part of the board, in a thread. Raises `drivers.errors.HostSourceError` when there is no reading."""
+"""Looks at a part of the board, or at a device that is known by what the kernel lists of it; in a thread.
+
+Raises `drivers.errors.HostSourceError` when there is no reading.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Subject:
         name: Id in topics and faults.
         group: Under which its readings are kept.
         required: The terminal does not sell without it.
+        ok_detail: Words for when nothing is wrong, where "ok" would say more than can be seen.
         why_not: Why it cannot be looked at, where neither ``device`` nor ``host`` is given: it stays unknown.
     """
 
@@ -46,6 +50,7 @@ class Subject:
     required: bool = False
     device: DeviceProbe | None = None
     host: HostLook | None = None
+    ok_detail: str = ""
     why_not: str = ""
 
 
@@ -91,4 +96,6 @@ class Watched:
         verdict = conclude(self.subject.rules, self.tracks, answered=self.answered)
         if self.subject.why_not:
             return Verdict(verdict.state, verdict.power_state, self.subject.why_not, (), ())
+        if verdict.state is State.OK and self.subject.ok_detail:
+            return replace(verdict, detail="; ".join(filter(None, (self.subject.ok_detail, verdict.detail))))
         return verdict

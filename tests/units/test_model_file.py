@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from agent.contract.health import Thresholds
+from agent.devices import Roots, fit
 from agent.errors import ConfigInvalid
-from agent.model_file import RESERVED_NAMES, model_schema, read_model
+from agent.model_file import RESERVED_NAMES, ModelDevice, ModelPrinter, model_schema, read_model
 from drivers.catalog import DRIVERS, HOST_SOURCES
-from drivers.contract import DeviceSpec, Sensor
+from drivers.contract import Sensor
 
 MODELS = Path(__file__).parents[2] / "config" / "models"
 GOOD = 'schema = 1\ntitle = "x"\n[devices.printer-0]\ncategory = "pos_printer"\ndriver = "escpos"\n'
+ROOTS = Roots(Path("/sys"), Path("/dev"), Path("/run/pos-agent-keypad"))
+
+
+@dataclass(frozen=True)
+class Anywhere:
+    """What a configuration says of a device: a port."""
+
+    driver: str | None = None
+    port: str | None = "/dev/null"
 
 
 def _problems(path: Path, text: str | bytes) -> list[str]:
@@ -28,19 +40,14 @@ def _problems(path: Path, text: str | bytes) -> list[str]:
 def test_a_shipped_model_loads_and_its_devices_can_be_built(path: Path) -> None:
     model, text = read_model(path)
     assert text == path.read_bytes()
-    for name, device in model.devices.items():
-        spec = DeviceSpec(
-            name=name,
-            driver=device.driver,
-            port="/dev/null",
-            category=device.category,
-            baud_rate=device.baud_rate,
-            sensors=frozenset(device.sensors),
-            answers=device.answers,
-            options=device.options,
-        )
-        built = DRIVERS[device.driver](spec)
-        assert (built.name, built.category) == (name, device.category)
+    fitted, problems = fit(model, dict.fromkeys(model.devices, Anywhere()), ROOTS)
+    assert not problems
+    assert [(one.name, one.category) for one in fitted] == sorted(
+        (name, device.category) for name, device in model.devices.items()
+    )
+    for one in fitted:
+        assert one.driver is not None
+        assert (one.driver.name, one.driver.category) == (one.name, one.category)
 
 
 def test_the_countertop_model_shows_the_defaults_it_says_it_shows() -> None:
@@ -53,6 +60,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text(GOOD)
     model, _text = read_model(tmp_path / "m.toml")
     device = model.devices["printer-0"]
+    assert isinstance(device, ModelPrinter)
     assert (device.sensors, device.answers, device.required, device.baud_rate) == ((), True, False, 115_200)
 
 
@@ -124,9 +132,12 @@ def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
 
 def test_the_schema_and_the_drivers_speak_of_the_same_things() -> None:
     definitions = model_schema()["$defs"]
-    device = definitions["ModelDevice"]
-    assert device["additionalProperties"] is False
-    assert set(device["properties"]["sensors"]["items"]["enum"]) == set(Sensor)
-    assert set(device["required"]) == {"category", "driver"}
+    kinds = {kind.__name__: definitions[kind.__name__] for kind in get_args(ModelDevice)}
+    for kind in kinds.values():
+        assert kind["additionalProperties"] is False
+        assert set(kind["required"]) == {"category", "driver"}
+    assert set(kinds["ModelPrinter"]["properties"]["sensors"]["items"]["enum"]) == set(Sensor)
+    categories = {kind["properties"]["category"]["enum"][0] for kind in kinds.values()}
+    assert categories == {entry.category for entry in DRIVERS.values()}
     assert set(definitions["Thresholds"]["properties"]) == set(Thresholds.__struct_fields__)
     assert set(HOST_SOURCES) <= RESERVED_NAMES

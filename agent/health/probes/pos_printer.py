@@ -9,7 +9,7 @@ from __future__ import annotations
 from agent.contract.health import PowerState, State
 from agent.health.rules import PROBE_BROKEN, Hold, Rule
 from agent.health.sample import Sample, Seen, Value
-from drivers.contract import PrinterDevice, PrinterStatus
+from drivers.contract import Device, PrinterDevice, PrinterStatus
 from drivers.errors import DeviceBusy, DeviceGone, DeviceOffline, PortUnusable, ProtocolViolation
 
 TEST_SLIP_DEADLINE_S = 30.0
@@ -175,3 +175,10 @@ class PosPrinterProbe:
     async def test(self) -> None:
         """Print a slip. Raises `drivers.errors.DriverError` when it did not come out whole."""
         await self._printer.print_test_slip(TEST_SLIP_DEADLINE_S)
+
+
+def probe_of_device(device: Device) -> PosPrinterProbe:
+    """The probe of a device of this category."""
+    if not isinstance(device, PrinterDevice):
+        raise TypeError(f"not a printer: {type(device).__name__}")
+    return PosPrinterProbe(device)

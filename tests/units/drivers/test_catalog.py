@@ -11,18 +11,40 @@ import pytest
 
 import drivers
 from drivers.catalog import DRIVERS, EMULATORS, HOST_SOURCES
-from drivers.contract import Device, DeviceSpec, OptionValue, PrinterDevice
+from drivers.contract import Device, DeviceSpec, Initialisable, OptionValue, PrinterDevice, Recoverable
 from drivers.errors import DeviceGone, DriverError, SpecInvalid
+from drivers.sysfs_contract import KeypadDevice, ScreenDevice, ScreenReading, TouchDevice
 
 DRIVERS_FOLDER = Path(drivers.__file__).parent
 
 
+PRINTERS = sorted(name for name, entry in DRIVERS.items() if entry.category == "pos_printer")
+LISTED_BY_THE_KERNEL = sorted(DRIVERS.keys() - set(PRINTERS))
+FIND: dict[str, OptionValue] = {"name": "no such", "connector": "HDMI-A-9", "backlight": "none"}
+
+
+def spec_of(name: str, folder: Path) -> DeviceSpec:
+    """Of a device that cannot be anywhere."""
+    port = "" if DRIVERS[name].category == "screen" else str(folder / "missing")
+    options = {key: value for key, value in FIND.items() if key in DRIVERS[name].found_by}
+    return DeviceSpec("device-0", name, port, DRIVERS[name].category, sysfs=folder, dev=folder, options=options)
+
+
 @pytest.mark.parametrize("name", sorted(DRIVERS))
-async def test_every_driver_keeps_the_contract_on_a_port_that_is_not_there(name: str, tmp_path: Path) -> None:
-    device = DRIVERS[name](DeviceSpec("device-0", name, str(tmp_path / "missing")))
+async def test_every_driver_makes_a_device_of_its_category_that_can_be_closed_again_and_again(
+    name: str, tmp_path: Path
+) -> None:
+    device = DRIVERS[name](spec_of(name, tmp_path))
     assert isinstance(device, Device)
+    assert (device.name, device.category) == ("device-0", DRIVERS[name].category)
+    await device.close()
+    await device.close()
+
+
+@pytest.mark.parametrize("name", PRINTERS)
+async def test_every_printer_driver_keeps_the_contract_on_a_port_that_is_not_there(name: str, tmp_path: Path) -> None:
+    device = DRIVERS[name](spec_of(name, tmp_path))
     assert isinstance(device, PrinterDevice)
-    assert (device.name, device.category) == ("device-0", "pos_printer")
     for call in (device.read_status, device.print_test_slip, device.recover, device.initialise):
         with pytest.raises(DeviceGone) as gone:
             await call(20.0)
@@ -30,7 +52,19 @@ async def test_every_driver_keeps_the_contract_on_a_port_that_is_not_there(name:
         assert gone.value.__cause__ is not None
     assert device.communication_error_count == 4
     await device.close()
-    await device.close()
+
+
+@pytest.mark.parametrize("name", LISTED_BY_THE_KERNEL)
+def test_every_device_that_the_kernel_lists_is_missing_where_it_lists_nothing(name: str, tmp_path: Path) -> None:
+    device = DRIVERS[name](spec_of(name, tmp_path))
+    assert isinstance(device, KeypadDevice | TouchDevice | ScreenDevice)
+    reading = device.read()
+    if isinstance(reading, ScreenReading):
+        assert (reading.connector, reading.backlight) == (None, None)
+    else:
+        assert reading.absence
+    assert not isinstance(device, Recoverable)
+    assert not isinstance(device, Initialisable)
 
 
 @pytest.mark.parametrize("name", sorted(HOST_SOURCES))

@@ -1,0 +1,1 @@
+"""Screens: connector and backlight as the kernel sees them."""

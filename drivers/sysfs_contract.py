@@ -1,0 +1,121 @@
+"""Devices that are known by what the kernel lists of them: keypad, touch panel, screen. Readings and protocols.
+
+Nothing here proves that such a device works: a dead key, a dark lamp behind a working driver or a broken glass cannot
+be seen by software. The best that can be said is that no fault was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from drivers.contract import Device
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReport:
+    """What a keypad's reader process says: yes or no, and one number. It knows keys, and tells none.
+
+    Attributes:
+        readable: It has the keypad open; otherwise the next two are None.
+        stuck, chatter: Some key is.
+        key_pressed_count: UnifiedPOS KeyPressedCount since the reader started, as of the last full bucket of 60 s.
+    """
+
+    readable: bool
+    stuck: bool | None
+    chatter: bool | None
+    key_pressed_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeypadReading:
+    """A keypad as the kernel lists it. That it is there says nothing about its keys.
+
+    Attributes:
+        absence: Why it counts as missing; None when it is there.
+        declared_keys: How many different keys it says it has.
+        report: Of its reader, if it has one and the report is fresh; ``report_problem`` says why there is none.
+    """
+
+    absence: str | None
+    declared_keys: int | None
+    report: KeyReport | None = None
+    report_problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TouchReading:
+    """A touch panel as the kernel lists it. ``absence``: why it counts as missing; None when it is there."""
+
+    absence: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """A DRM connector, words of the kernel.
+
+    Attributes:
+        status: ``connected``, ``disconnected`` or ``unknown``: as the driver detects it, or assumes for a fixed panel.
+        enabled: An encoder drives it.
+        dpms: ``On``, ``Standby``, ``Suspend`` or ``Off``.
+        modes: How many it offers.
+        edid_bytes: Length of its identification block; 0 where it gives none. ``edid_problem``: what is wrong with it.
+    """
+
+    status: str
+    enabled: bool
+    dpms: str
+    modes: int
+    edid_bytes: int
+    edid_problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlight:
+    """Requested and actual brightness in steps of ``max_brightness``; ``powered``: not blanked."""
+
+    brightness: int
+    actual_brightness: int
+    max_brightness: int
+    powered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenReading:
+    """A screen as the kernel sees it; nobody sees the picture. What is absent although the model has it is None.
+
+    ``has_connector`` and ``has_backlight`` say which of the two the model names.
+    """
+
+    has_connector: bool
+    connector: Connector | None
+    has_backlight: bool
+    backlight: Backlight | None
+
+
+@runtime_checkable
+class KeypadDevice(Device, Protocol):
+    """A keypad. Its node is never opened here: that would be the power to read keys."""
+
+    def read(self) -> KeypadReading:
+        """Look it up in sysfs. May block for ever on a broken file: give it a thread. Raises `HostSourceError`."""
+        ...
+
+
+@runtime_checkable
+class TouchDevice(Device, Protocol):
+    """A touch panel, by its presence alone."""
+
+    def read(self) -> TouchReading:
+        """As `KeypadDevice.read`."""
+        ...
+
+
+@runtime_checkable
+class ScreenDevice(Device, Protocol):
+    """A screen. Nothing is ever written: writing ``status`` would make the kernel detect anew, and flicker."""
+
+    def read(self) -> ScreenReading:
+        """As `KeypadDevice.read`."""
+        ...

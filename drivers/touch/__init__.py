@@ -1,0 +1,1 @@
+"""Touch panels, by their presence."""
