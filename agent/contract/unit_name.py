@@ -1,7 +1,7 @@
 """The name of a unit that orders may touch, in configuration, requests and answers. Source: ``systemd.unit(5)``.
 
-Services only. It never begins with ``-`` and holds no ``/``, blank or line end, so that it is safe as an argument and as
-the name of a file.
+Services only. It never begins with ``-`` and holds no ``/``, blank or line end: it is safe as an argument and in the
+name of a file.
 """
 
 from __future__ import annotations
