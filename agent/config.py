@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from msgspec import Meta, Struct
 
+from agent.contract.unit_name import UnitName
 from agent.devices import Roots, fit
 from agent.errors import ConfigInvalid
 from agent.model_file import Model, read_model
@@ -51,7 +52,7 @@ class Binding(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Application(Struct, frozen=True, forbid_unknown_fields=True):
     name: Id
-    unit: Annotated[str, Meta(pattern=r"^[A-Za-z0-9@:._\\-]{1,200}\.service$")]
+    unit: UnitName
 
 
 class Paths(Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +93,13 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True):
     port: AbsolutePath | None = None
 
 
+class Machine(Struct, frozen=True, forbid_unknown_fields=True):
+    kind: Literal["systemd", "supervisor", "none"] | None = None
+    own_unit: UnitName = "pos-agent.service"
+    units: tuple[UnitName, ...] = ()
+    socket: AbsolutePath | None = None
+
+
 class Health(Struct, frozen=True, forbid_unknown_fields=True):
     interval_s: Seconds = 10.0
     read_deadline_s: Seconds = 2.0
@@ -112,6 +120,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     uplink: Uplink | None = None
     trust: Trust = Trust()
     clock: ClockTrust = ClockTrust()
+    machine: Machine = Machine()
     devices: dict[Id, Device] = {}
     health: Health = Health()
     log: Log = Log()
@@ -258,6 +267,11 @@ def _check_meaning(settings: Settings, model: Model | None, reader: Reader) -> N
         reader.problem("uplink.certificate_file", "certificate_file and key_file belong together; give both or none")
     if uplink and not uplink.tls and settings.mode == "production" and not _is_loopback(uplink.host):
         reader.problem("uplink.tls", 'is false: in mode "production" allowed only to a broker on this machine')
+    machine = settings.machine
+    if machine.kind == "supervisor" and settings.mode == "production":
+        reader.problem("machine.kind", 'is "supervisor": allowed only where mode = "development"; use "systemd"')
+    if (machine.kind == "supervisor") != (machine.socket is not None):
+        reader.problem("machine.socket", 'is given where kind = "supervisor", and only there')
     names = [application.name for application in settings.application]
     for name in {name for name in names if names.count(name) > 1}:
         reader.problem("application", f"the name {name} stands twice")

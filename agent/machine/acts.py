@@ -11,16 +11,15 @@ from typing import Annotated, Final, Literal, assert_never
 from msgspec import Meta, Struct
 
 from agent.contract.command import ReasonCode
+from agent.contract.unit_name import UnitName
 from agent.errors import Refused, Unavailable
 from agent.machine.machine import UnitState
 
 # One path component, so that it can be a file's name; longer than a command id, for orders that need several acts.
 ORDER_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z"
-# Never begins with "-" and holds no "/", blank or line end: safe as an argument and as a file's name.
-UNIT_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9@:._\\-]{0,191}\.service\Z"
 
 OrderId = Annotated[str, Meta(pattern=ORDER_ID_PATTERN)]
-UnitName = Annotated[str, Meta(pattern=UNIT_PATTERN)]
+AskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Verb = Literal["restart", "reinitialise", "reboot"]
 
 
@@ -58,6 +57,20 @@ def refused(act: Act, reason: ReasonCode, text: str) -> Outcome:
 def failed(act: Act, text: str, state: UnitState | None = None) -> Outcome:
     """It was tried and did not work."""
     return Outcome(act, "failed", ReasonCode.STEP_FAILED, text, state)
+
+
+class Asked(Struct, frozen=True, forbid_unknown_fields=True):
+    """A request file of the agent. ``ask``: random, so that an old answer is never taken for the new one."""
+
+    ask: AskId
+    act: Act
+
+
+class Answered(Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer file of the root helper."""
+
+    ask: AskId
+    outcome: Outcome
 
 
 def form_problem(act: Act) -> str | None:

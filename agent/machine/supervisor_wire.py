@@ -7,8 +7,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from agent.contract.unit_name import UnitName
 from agent.errors import BadRequest
-from agent.machine.acts import Act, OrderId, Outcome, UnitName, form_problem
+from agent.machine.acts import Act, OrderId, Outcome, form_problem
 from agent.machine.machine import UnitState
 
 MAX_LINE_BYTES: Final = 4096

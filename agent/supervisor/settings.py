@@ -22,8 +22,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from agent.contract.unit_name import UnitName
 from agent.errors import ConfigInvalid
-from agent.machine.acts import UnitName
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Relative = Annotated[str, Meta(pattern=r"^[^/\0][^\0]*\Z", max_length=200)]

@@ -1,0 +1,86 @@
+"""The product as an operator installs it: a release below /opt, its units, its configuration, nothing of a checkout."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import tomli_w
+
+import agent
+
+ROOT = Path(__file__).parents[2]
+UNITS = "usr/lib/systemd/system"
+CONFIGURATION = {
+    "mode": "development",
+    "terminal": {"site": "shop-1", "terminal": "T-0001", "serial": "SN123"},
+    "binding": [{"provider": "acquirer-a", "mid": "104110058120001", "tid": "00010001"}],
+    "application": [{"name": "payment", "unit": "payment.service"}],
+    "clock": {"trust": "assume"},  # the container has the host's clock, and may not say whether it is synchronised
+}
+MACHINE_LIST = {"units": ["payment.service"]}
+
+
+def lay_out(layer: Path) -> None:
+    """Everything below ``layer``, as it lies on a terminal below ``/``."""
+    release = layer / "opt/pos-agent/releases" / agent.__version__
+    packages = release / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    packages.mkdir(parents=True)
+    (layer / "opt/pos-agent/current").symlink_to(f"releases/{agent.__version__}")
+    (release / "bin").mkdir()
+    (release / "bin/python").symlink_to("/usr/bin/python3")
+    (release / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    for name in ("agent", "drivers"):
+        shutil.copytree(ROOT / name, packages / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for distribution in _needed("pos-agent", {}).values():
+        _copy(distribution, packages)
+    # Bytecode is part of a release: the folder cannot be written by the agent.
+    compiling = [sys.executable, "-m", "compileall", "-q", "-o", "2", "-s", str(layer), "-p", "/", str(packages)]
+    subprocess.run(compiling, check=True)
+    _units(layer)
+    etc = layer / "etc/pos-agent"
+    etc.mkdir(parents=True)
+    (etc / "agent.toml").write_text(tomli_w.dumps(CONFIGURATION))
+    (etc / "machine.toml").write_text(tomli_w.dumps(MACHINE_LIST))
+
+
+def _units(layer: Path) -> None:
+    units = layer / UNITS
+    units.mkdir(parents=True)
+    for file in (ROOT / "systemd").iterdir():
+        if file.suffix in {".service", ".socket", ".path", ".timer", ".target"}:
+            shutil.copy(file, units / file.name)
+    for kind in ("sysusers", "tmpfiles"):
+        folder = layer / f"usr/lib/{kind}.d"
+        folder.mkdir(parents=True)
+        shutil.copy(ROOT / f"systemd/pos-agent.{kind}.conf", folder / "pos-agent.conf")
+
+
+def _needed(name: str, found: dict[str, importlib.metadata.Distribution]) -> dict[str, importlib.metadata.Distribution]:
+    """Run-time dependencies of ``name``, without itself."""
+    for requirement in importlib.metadata.distribution(name).requires or []:
+        if "extra ==" in requirement:
+            continue
+        match = re.match(r"[A-Za-z0-9._-]+", requirement)
+        assert match is not None
+        try:
+            distribution = importlib.metadata.distribution(match[0])
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for another platform or interpreter
+        if match[0] not in found:
+            found[match[0]] = distribution
+            _needed(match[0], found)
+    return found
+
+
+def _copy(distribution: importlib.metadata.Distribution, packages: Path) -> None:
+    for file in distribution.files or []:
+        if ".." in file.parts or "__pycache__" in file.parts:
+            continue  # programs of bin/
+        target = packages / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(str(distribution.locate_file(file)), target)

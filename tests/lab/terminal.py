@@ -1,0 +1,188 @@
+"""One booted container with the product installed: run programs in it, reboot it, and leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.lab.holder import die_with_parent, remove_cgroups
+
+BOOT_S = 60.0
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+AGENT_PYTHON = "/opt/pos-agent/current/bin/python"
+CALL = """
+import json, socket, sys
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.settimeout(30)
+    sock.connect(sys.argv[1])
+    sock.sendall(sys.argv[2].encode() + b"\\n")
+    sys.stdout.buffer.write(sock.makefile("rb").readline())
+"""
+
+
+class CommandFailed(AssertionError):
+    """A program in the container ended with another code than 0."""
+
+
+class Terminal:
+    """``with Terminal(…) as terminal:``; ``folder`` is a scratch folder of its own.
+
+    Args:
+        layers: Folders laid over each other, the topmost first; none is written to.
+    """
+
+    def __init__(self, folder: Path, layers: Sequence[Path], *, arguments: Sequence[str] = ()) -> None:
+        self.name = f"t{os.getpid()}-{time.monotonic_ns() % 1_000_000}"
+        self._folder = folder
+        self._layers = [str(layer) for layer in layers]
+        self._arguments = list(arguments)
+        self._pid_file = folder / "nspawn.pid"
+        self._console = folder / "console.log"
+        self._holder: subprocess.Popen[bytes] | None = None
+
+    # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def boot(self) -> None:
+        """Start it; returns when systemd says that the boot is over."""
+        work = self._folder / "work"
+        work.mkdir(exist_ok=True)
+        options = {
+            "name": self.name,
+            "work": str(work),
+            "layers": self._layers,
+            "arguments": self._arguments,
+            "pid_file": str(self._pid_file),
+        }
+        program = [sys.executable, str(Path(__file__).with_name("holder.py")), json.dumps(options)]
+        with self._console.open("ab") as console:
+            self._holder = subprocess.Popen(
+                ["unshare", "--mount", "--propagation=private", "--", *program],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509  # before any thread
+            )
+        self.wait_booted()
+
+    def wait_booted(self) -> None:
+        """Until every unit that starts at boot was started."""
+        self.wait(self._is_up, BOOT_S, "the container's boot")
+
+    def _is_up(self) -> bool:
+        assert self._holder is not None
+        if self._holder.poll() is not None:
+            raise AssertionError(f"the container ended with {self._holder.returncode}:\n{self.console()}")
+        try:
+            return self.run("systemctl", "is-system-running", check=False).strip() in {"running", "degraded"}
+        except ProcessLookupError:
+            return False
+
+    def reboot(self, order: Callable[[], object] | None = None) -> None:
+        """Restart it from inside (or by ``order``) and wait until it is up again under another boot id."""
+        before = self.boot_id()
+        (order or (lambda: self.run("systemctl", "--no-block", "reboot")))()
+        self.wait(lambda: self._boot_id_or_none() not in {None, before}, BOOT_S, "another boot id")
+        self.wait_booted()
+
+    def close(self) -> None:
+        """Cut it off and remove what it left."""
+        if self._holder is not None and self._holder.poll() is None:
+            self._holder.terminate()
+            try:
+                self._holder.wait(20)
+            except subprocess.TimeoutExpired:
+                self._holder.kill()
+                self._holder.wait(20)
+        remove_cgroups(self.name)
+
+    def __enter__(self) -> Terminal:
+        try:
+            self.boot()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def run(self, *command: str, check: bool = True, stdin: str = "", timeout_s: float = 90.0) -> str:
+        """A program as root in the container; its output.
+
+        Raises:
+            CommandFailed: It ended with another code than 0.
+            ProcessLookupError: The container is not up.
+        """
+        entry = ["nsenter", "-t", str(self._leader()), "-m", "-u", "-i", "-n", "-p", "-C", "--"]
+        clean = ["env", "-i", f"PATH={PATH}", "HOME=/root", "LC_ALL=C.UTF-8", "TERM=dumb"]
+        done = subprocess.run(
+            [*entry, *clean, *command], input=stdin, capture_output=True, text=True, timeout=timeout_s
+        )
+        if check and done.returncode != 0:
+            raise CommandFailed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def run_as(self, user: str, groups: Sequence[str], *command: str, check: bool = True) -> str:
+        """As `run`, under another user with exactly these further groups."""
+        more = ["--groups", ",".join(groups)] if groups else ["--clear-groups"]
+        return self.run("setpriv", f"--reuid={user}", f"--regid={user}", *more, "--", *command, check=check)
+
+    def call(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        socket: str = "control",
+        user: str = "root",
+        groups: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """One JSON-RPC call on a socket of the agent; the whole answer."""
+        request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": dict(params or {})})
+        said = self.run_as(user, groups, "/usr/bin/python3", "-c", CALL, f"/run/pos-agent/{socket}.sock", request)
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+
+    def show(self, unit: str, name: str) -> str:
+        """One property of a unit."""
+        return self.run("systemctl", "show", f"--property={name}", "--value", unit).strip()
+
+    def boot_id(self) -> str:
+        """Of this boot of the container."""
+        return self.run("cat", "/proc/sys/kernel/random/boot_id").strip()
+
+    def journal(self, unit: str = "pos-agent.service") -> str:
+        """What a unit logged since the boot."""
+        return self.run("journalctl", "--no-pager", "-o", "cat", "-u", unit, check=False)
+
+    def console(self) -> str:
+        """Everything the boot said."""
+        return self._console.read_text(errors="replace") if self._console.exists() else ""
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 30.0, what: str = "the condition") -> None:
+        """Return once ``condition`` holds."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not come within {timeout_s} s:\n{self.console()[-2000:]}"
+            time.sleep(0.05)
+
+    def _boot_id_or_none(self) -> str | None:
+        with contextlib.suppress(ProcessLookupError, CommandFailed):
+            return self.boot_id()
+        return None
+
+    def _leader(self) -> int:
+        """Process 1 of the container, by its number outside."""
+        try:
+            nspawn = self._pid_file.read_text()
+            children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
+            return int(children[0])
+        except (OSError, ValueError, IndexError) as err:
+            raise ProcessLookupError("the container is not up") from err
