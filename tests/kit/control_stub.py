@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -74,6 +75,14 @@ class ControlStub:
     def asked(self, method: str) -> list[dict[str, Any]]:
         """The params of every call of ``method``, in order."""
         return [params for name, params in self.requests if name == method]
+
+    def tell(self, kind: str, data: object) -> None:
+        """An event to everyone who is connected."""
+        params = {"kind": kind, "at": "2026-11-21T02:00:00.000Z", "data": data}
+        line = json.dumps({"jsonrpc": "2.0", "method": "event", "params": params}).encode() + b"\n"
+        for connection in self._connections:
+            with contextlib.suppress(OSError):  # who has left is told nothing
+                connection.sendall(line)
 
     def _accept(self) -> None:
         while True:

@@ -34,19 +34,23 @@ _SOLID = {"32": "32;42", "31": "31;41"}
 _REVERSE = {"32": "30;42", "31": "97;41"}
 
 
-def width_of(word: str, scale: int = 1) -> int:
+def width_of(word: str, wide: int = 1) -> int:
     """Columns that the word takes in big letters."""
-    return scale * (sum(len(_LETTERS[letter][0]) + _GAP for letter in word) - _GAP)
+    return wide * (sum(len(_LETTERS[letter][0]) + _GAP for letter in word) - _GAP)
 
 
-def big(word: str, tone: str, style: Style, scale: int = 1) -> list[str]:
-    """``HEIGHT × scale`` lines, in the middle of ``style.width``."""
-    left = " " * max(0, (style.width - width_of(word, scale)) // 2)
+def big(word: str, tone: str, style: Style, tall: int = 1) -> list[str]:
+    """``HEIGHT × tall`` lines, in the middle of ``style.width``; twice as wide where there is room.
+
+    A terminal's characters are about twice as high as they are wide: two of them make a square dot.
+    """
+    wide = next((wide for wide in range(2 * tall, 1, -1) if width_of(word, wide) < style.width), 1)
+    left = " " * max(0, (style.width - width_of(word, wide)) // 2)
     lines = []
     for row in range(HEIGHT):
         dots = (" " * _GAP).join(_LETTERS[letter][row] for letter in word)
-        line = left + _painted("".join(dot * scale for dot in dots).rstrip(), tone, style)
-        lines += [line] * scale
+        line = left + _painted("".join(dot * wide for dot in dots).rstrip(), tone, style)
+        lines += [line] * tall
     return lines
 
 

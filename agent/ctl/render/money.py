@@ -6,6 +6,8 @@ unknown number is never given a guessed exponent.
 
 from __future__ import annotations
 
+from agent.ctl.render.style import plain
+
 _TWO_DECIMALS = """
 008 ALL 012 DZD 032 ARS 036 AUD 044 BSD 050 BDT 051 AMD 052 BBD 060 BMD 064 BTN 068 BOB 072 BWP 084 BZD 090 SBD
 096 BND 104 MMK 116 KHR 124 CAD 132 CVE 136 KYD 144 LKR 156 CNY 170 COP 188 CRC 192 CUP 203 CZK 208 DKK 214 DOP
@@ -44,7 +46,7 @@ def money(amount_minor: int, currency: str | None) -> str:
         currency: ISO 4217 number as three digits of text.
     """
     if currency not in CURRENCIES:
-        return f"{amount_minor:,} minor units" + (f" of {currency}" if currency else "")
+        return f"{amount_minor:,} minor units" + (f" of {plain(currency)}" if currency else "")
     name, decimals = CURRENCIES[currency]
     sign = "-" if amount_minor < 0 else ""
     whole, part = divmod(abs(amount_minor), 10**decimals)

@@ -40,7 +40,8 @@ from agent.ctl.render.style import (
 from agent.ctl.snapshot import Snapshot
 
 KEYS = "q quit  p pause  r refresh  ↑ ↓ space: faults"
-_SMALL_COLUMNS, _TALL_ROWS, _HUGE_ROWS = 60, 20, 44
+_SMALL_COLUMNS = 60
+_TALL_ROWS, _ROOMY_ROWS, _HUGE_ROWS = 20, 30, 44
 _LOCKED_CODE = "TERMINAL_LOCKED"
 _LEAST_FAULT_ROWS = 4
 _BAR = 12
@@ -84,6 +85,7 @@ def frame(view: View, rows: int | None, style: Style, advice: Advice) -> Frame:
     word, tone = _word(view)
     body = replace(style, colour=False) if view.lost else style  # the last known state is shown without its colours
     small = rows is not None and (rows < _TALL_ROWS or style.width < _SMALL_COLUMNS)
+    few = 3 if rows is None or rows < _ROOMY_ROWS else 5
     said = word if view.lost else f"{word}: no sale" if word == banner.LOCKED else f"{word} to sell"
     lines = [_header(view, style)]
     if rows is None:
@@ -91,11 +93,11 @@ def frame(view: View, rows: int | None, style: Style, advice: Advice) -> Frame:
     elif small:
         lines.append(banner.small(word, tone, style))
     else:
-        huge = rows >= _HUGE_ROWS and style.width > banner.width_of(banner.NOT_READY, 2)
+        huge = rows >= _HUGE_ROWS and style.width > banner.width_of(word, 2)
         lines += [*banner.big(word, tone, style, 2 if huge else 1), said.center(style.width).rstrip()]
-    lines += _reasons(view, body, most=9 if rows is None else 2 if small else 4)
+    lines += _reasons(view, body, most=9 if rows is None else 2 if small else few)
     lines += _facts(view, body, short=small)
-    lines += _operations(view.snapshot.operations, body, most=99 if rows is None else 1 if small else 3)
+    lines += _operations(view.snapshot.operations, body, most=99 if rows is None else 1 if small else few - 1)
     faults = fault_lines(view.snapshot.health.faults, advice, body)[1:]
     if rows is None:
         lines += [*_devices(view, body, None), *_faults(view, faults, 0, len(faults), style)]

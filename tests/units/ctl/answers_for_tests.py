@@ -39,6 +39,7 @@ FAULT = {
     "since": AT,
     "detail": "the roll is empty",
 }
+CHANGE = {"device": "printer-0", "state": "failed", "power_state": "online", "detail": "paper end", "at": AT}
 HEALTH: dict[str, Any] = {"devices": [MEMORY, PRINTER], "faults": [FAULT], "at": AT}
 READY: dict[str, Any] = {"ready": True, "reasons": [], "at": AT}
 NOT_READY: dict[str, Any] = {

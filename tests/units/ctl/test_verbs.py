@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from tests.units.ctl.answers_for_tests import (
     HEALTH,
     INFO,
     NOT_READY,
-    READY,
     TRANSACTION_ID,
     entry,
     operation,
@@ -27,27 +25,14 @@ from tests.units.ctl.answers_for_tests import (
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
-@pytest.fixture
-def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlStub]:
-    with ControlStub(tmp_path / "control.sock") as server:
-        monkeypatch.setenv("POS_AGENT_CONTROL_SOCKET", str(server.path))
-        server.answers = {
-            "agent.info": INFO,
-            "health.get": HEALTH,
-            "readiness.get": READY,
-            "command.list": {"items": [operation("running"), operation("succeeded")], "next_cursor": None},
-            "command.get": operation("succeeded", 3, result={"pong": True}),
-            "command.run": operation("accepted"),
-            "transaction.list": {"items": [entry(2, "approved"), entry(1, "sent")], "next_cursor": None},
-            "transaction.summary": {"items": [{"type": "sale", "count": 1, "sum_minor": 5, "currency": "156"}]},
-            "journal.verify": {"intact": True, "upto_sequence": 2, "missing": 0},
-        }
-        yield server
-
-
 READING = [
     ["status"],
     ["health"],
+    ["health", "printer-0"],
+    ["health", "--history"],
+    ["health", "printer-0", "--history", "--limit", "3"],
+    ["check", "printer-0"],
+    ["top"],
     ["ready"],
     ["txn", "list"],
     ["txn", "show", TRANSACTION_ID],
@@ -97,6 +82,20 @@ def test_ready_exits_1_with_reasons_when_the_terminal_cannot_sell(
     assert "HW-PRN-001" in capsys.readouterr().out
     assert main(["ready", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == NOT_READY
+
+
+def test_top_elsewhere_than_on_a_terminal_is_one_page_and_json_is_one_document(
+    stub: ControlStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["top"]) == 0
+    out = capsys.readouterr().out
+    assert "READY to sell" in out
+    assert "Uplink   connected" in out
+    assert "HW-PRN-002" in out
+    assert main(["top", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown) == {"at", "info", "health", "readiness", "operations"}
+    assert [one["state"] for one in shown["operations"]] == ["running"]
 
 
 def test_a_journal_that_is_not_intact_exits_1(stub: ControlStub) -> None:
@@ -255,6 +254,16 @@ def test_an_error_of_the_agent_ends_with_its_exit_code(error: RpcError, code: in
         ["status", "--timeout", "nan"],
         ["txn"],
         ["txn", "list", "--limit", "many"],
+        ["health", "../x"],
+        ["health", "--limit", "0"],
+        ["check"],
+        ["check", "printer 0"],
+        ["check", "printer-0", "--wait", "-1"],
+        ["check", "printer-0", "--level", "internal"],
+        ["top", "printer-0"],
+        ["command", "cancel"],
+        ["command", "cancel", "a b"],
+        ["command", "show", "../x"],
         ["command", "run"],
         ["command", "run", "ping", "level"],
         ["command", "run", "ping", "--bad"],
@@ -270,6 +279,8 @@ def test_wrong_use_exits_2_before_anything_is_asked(words: list[str], stub: Cont
     assert stub.requests == []
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["command", "run", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["command", "run", "--help"], ["top", "--help"], ["check", "--help"]]
+)
 def test_help_exits_0(words: list[str]) -> None:
     assert main(words) == 0
