@@ -17,6 +17,7 @@ from agent.contract.about import AgentInfo
 from agent.contract.command import CommandPage, CommandState, LocalOrder
 from agent.contract.health import Readiness
 from agent.contract.journal_views import Page, SummaryPage, TransactionView, Verification
+from agent.contract.link_messages import Value
 from agent.contract.rpc import (
     CommandGetParams,
     CommandListParams,
@@ -172,7 +173,7 @@ METHODS: Final = (
     ),
     _form(_CONTROL, "command.list", "Orders, the newest first.", CommandListParams, CommandPage, *_READING),
     _form(_CONTROL, "config.get", "Digest and version of the configuration that runs.", Nothing, ConfigResult),
-    _form(_CONTROL, "metrics.get", "The latest readings of every group.", Nothing, dict[str, dict[str, int | float]]),
+    _form(_CONTROL, "metrics.get", "The latest readings of every group.", Nothing, dict[str, dict[str, Value]]),
 )
 
 
