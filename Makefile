@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test lint format bench setup broker clean
+.PHONY: run test lint format bench docs docs-check setup broker clean
 
 run: setup broker
 	$(BIN)/pos-agent demo $(ARGS)
@@ -23,6 +23,12 @@ format: setup
 
 bench: setup broker
 	$(BIN)/python -m tests.bench $(ARGS)
+
+docs: setup
+	$(BIN)/python -m docs._generate
+
+docs-check: setup
+	$(BIN)/python -m docs._generate --check
 
 setup: $(VENV)/.ready
 

@@ -31,10 +31,12 @@ DEFAULT_STATE = Path("/var/lib/pos-agent")
 GOOD_COPY = "agent.toml.good"
 GOOD_MODEL = "model.toml.good"
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
+# Not `$`: it would let a line break through at the end, into topics and paths.
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,32}\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
-AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
+AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\x00-\x1f]{0,4000}\Z")]
+Host = Annotated[str, Meta(pattern=r"^[!-~]{1,253}\Z")]
 
 
 class Terminal(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,8 +48,8 @@ class Terminal(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Binding(Struct, frozen=True, forbid_unknown_fields=True):
     provider: Word
-    mid: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,15}$")]
-    tid: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,8}$")]
+    mid: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,15}\Z")]
+    tid: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,8}\Z")]
 
 
 class Application(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +67,7 @@ class Paths(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Uplink(Struct, frozen=True, forbid_unknown_fields=True):
-    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    host: Host
     port: Annotated[int, Meta(ge=1, le=65535)] = 8883
     protocol: Literal["5", "3.1.1"] = "5"
     tls: bool = True
@@ -244,7 +246,7 @@ def _check(
     settings = reader.struct(Settings, table)
     model, model_text = None, None
     name = table["terminal"].get("model") if isinstance(table.get("terminal"), dict) else None
-    if isinstance(name, str) and "/" not in name and ".." not in name:
+    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         path = model_file or file.parent / "models" / f"{name}.toml"
         try:
             model, model_text = read_model(path)

@@ -18,7 +18,7 @@ from agent.strict_toml import Reader, Unreadable, read_table
 
 SCHEMA = 1
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
 Option = str | int | bool
 
 RESERVED_NAMES = frozenset({"memory", "cpu", "filesystem", "host", "store", "agent"})

@@ -9,12 +9,16 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence, Set
+from enum import Enum
 from pathlib import Path
 from types import UnionType
-from typing import Any, NoReturn, TypeVar, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo
+
+MAX_DEPTH = 16
+"""Tables and arrays inside each other: more than any of ours has, and few enough for whoever walks through them."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 _UNITS = ("_s", "_ms", "_pct", "_bytes", "_mb", "_c", "_min", "_h")
@@ -31,7 +35,10 @@ def read_table(path: Path) -> dict[str, Any]:
         Unreadable: Missing, not permitted, not UTF-8, or not TOML (with line and column).
     """
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        table = tomllib.loads(path.read_bytes().decode("utf-8"))
+        if not _is_deeper(table, MAX_DEPTH):
+            return table
+        _unreadable(path, "is nested too deeply")
     except FileNotFoundError:
         _unreadable(
             path, "does not exist; copy config/agent.toml there and fill in [terminal], or name a file with --config"
@@ -46,6 +53,22 @@ def read_table(path: Path) -> dict[str, Any]:
         _unreadable(path, f"is not UTF-8 (byte {err.start})")
     except tomllib.TOMLDecodeError as err:
         _unreadable(path, f"is not TOML: {err}")
+    except RecursionError:
+        _unreadable(path, "is nested too deeply")
+    except ValueError:  # Python's own limit on digits, which tomllib passes on
+        _unreadable(path, "holds a number with too many digits")
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            item
+            for holder in level
+            for item in (holder.values() if isinstance(holder, dict) else holder if isinstance(holder, list) else ())
+            if isinstance(item, dict | list)
+        ]
+    return bool(level)
 
 
 def _unreadable(path: Path, why: str) -> NoReturn:
@@ -148,7 +171,7 @@ class Reader:
         try:
             return msgspec.convert(value, inner, strict=True)
         except msgspec.ValidationError as err:
-            self.problem(where, _plain(err) + _unit_hint(where, value))
+            self.problem(where, _plain(err, inner) + _unit_hint(where, value))
             return None
 
 
@@ -159,8 +182,20 @@ def _struct_kinds(kind: Any) -> tuple[type[msgspec.Struct], ...]:
     return found if is_all else ()
 
 
-def _plain(err: msgspec.ValidationError) -> str:
-    return str(err).partition(" - at ")[0]
+def _plain(err: msgspec.ValidationError, kind: Any = None) -> str:
+    text = str(err)
+    if text.startswith("Invalid enum value"):  # it would repeat the value
+        return f"must be one of: {', '.join(map(str, _words(kind)))}"
+    return text.partition(" - at ")[0]
+
+
+def _words(kind: Any) -> list[object]:
+    """What a Literal allows, wherever it stands in the type."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [member.value for member in kind]
+    return [word for arg in get_args(kind) for word in _words(arg)]
 
 
 def _unit_hint(where: str, value: object) -> str:

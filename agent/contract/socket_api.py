@@ -27,6 +27,7 @@ from agent.contract.calls import (
 from agent.contract.command import CommandPage, CommandState, LocalOrder
 from agent.contract.health import HistoryPage, Readiness
 from agent.contract.journal_views import Page, SummaryPage, TransactionView, Verification
+from agent.contract.link_messages import Value
 from agent.contract.rpc import (
     CommandGetParams,
     CommandListParams,
@@ -235,13 +236,7 @@ METHODS: Final = (
     _form(_CONTROL, "command.list", "Orders, the newest first.", CommandListParams, CommandPage, *_READING),
     _form(_CONTROL, "events.subscribe", _SUBSCRIBE, EventsSubscribeParams, Nothing),
     _form(_CONTROL, "config.get", "Digest and version of the configuration that runs.", Nothing, ConfigResult),
-    _form(
-        _CONTROL,
-        "metrics.get",
-        "The latest readings of every group.",
-        Nothing,
-        dict[str, dict[str, int | float | str | None]],
-    ),
+    _form(_CONTROL, "metrics.get", "The latest readings of every group.", Nothing, dict[str, dict[str, Value]]),
 )
 
 

@@ -15,29 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
+from agent.contract.signed import Envelope, EnvelopeSignature
 from agent.errors import BadRequest
 from agent.trust.keys import SigningKey, verifies
 
 MAX_SIGNATURES: Final = 8
 MAX_BYTES: Final = 64 * 1024
 _URL_SAFE_TO_STANDARD: Final = str.maketrans("-_", "+/")
-
-
-class EnvelopeSignature(Struct, frozen=True):
-    """One signature as it travels."""
-
-    sig: str
-    keyid: str = ""
-
-
-class Envelope(Struct, frozen=True):
-    """The envelope as it travels. Not ``forbid_unknown_fields``: the specification has consumers ignore them."""
-
-    payload: str
-    payloadType: str  # the specification's spelling
-    signatures: list[EnvelopeSignature]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from typing import Final
 
 import structlog
 
+from agent.contract.link_messages import Value
 from agent.contract.publication import HARD_LIMIT_BYTES, Publication
 from agent.runtime.clock import Clock, rfc3339
-from agent.uplink.messages import Value, batch
+from agent.uplink.messages import batch
 
 log = structlog.get_logger("uplink")
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from agent.contract import topics
+from agent.contract.link_messages import Batch, Binding, Birth, Status, UnsendableData, UnsendableEvent, Value
 from agent.contract.publication import HARD_LIMIT_BYTES, Publication
 
-Value = float | int | str | None
 UNSENDABLE: Final = "unsendable"
 _CONN_SHIFT: Final = 20
 
@@ -38,67 +37,6 @@ class Identity:
     commands: tuple[str, ...] = ()
     schemas: Mapping[str, int] = field(default_factory=dict)
     bindings: tuple[tuple[str, str, str], ...] = ()
-
-
-class Status(Struct, frozen=True, forbid_unknown_fields=True):
-    """``agent/status``. ``conn`` grows with every connection within one journal; an older one's word does not count."""
-
-    online: bool
-    conn: int
-    boot_id: str
-    journal_id: str
-    at: str
-
-
-class Binding(Struct, frozen=True, forbid_unknown_fields=True):
-    provider: str
-    mid: str
-    tid: str
-
-
-class Birth(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``agent/birth``."""
-
-    site: str
-    terminal: str
-    serial: str
-    model: str | None
-    bindings: tuple[Binding, ...]
-    version: str
-    versions: Mapping[str, str]
-    capabilities: tuple[str, ...]
-    commands: tuple[str, ...]
-    schemas: Mapping[str, int]
-    boot_id: str
-    journal_id: str
-    conn: int
-    at: str
-
-
-class Batch(Struct, frozen=True, forbid_unknown_fields=True):
-    """``agent/m/<group>``: the latest readings, each with its unit in the name."""
-
-    at: str
-    values: Mapping[str, Value]
-
-
-class UnsendableData(Struct, frozen=True, forbid_unknown_fields=True):
-    topic: str
-    size_bytes: int
-    limit_bytes: int
-
-
-class UnsendableEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """CloudEvents 1.0 on ``agent/e/unsendable``: a message was too large and this stands in its place."""
-
-    specversion: str = "1.0"
-    id: str
-    source: str
-    type: str = "pos-agent.unsendable"
-    subject: str
-    time: str
-    datacontenttype: str = "application/json"
-    data: UnsendableData
 
 
 def connection_number(start_counter: int, attempt: int) -> int:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.contract.signed import Envelope
 from agent.errors import BadRequest
 from agent.trust.envelope import (
     MAX_BYTES,
-    Envelope,
     Sealed,
     open_envelope,
     pae,
