@@ -134,7 +134,34 @@ class Device(Protocol):
 
 
 @runtime_checkable
-class PrinterDevice(Device, Protocol):
+class Recoverable(Device, Protocol):
+    """A device that can be brought back to work by itself. ``reset device`` asks for it; many devices have nothing."""
+
+    async def recover(self, deadline_s: float) -> None:
+        """Clear buffers and any error whose cause is gone. A repeat is harmless.
+
+        Raises:
+            DriverError: Within ``deadline_s``: `DeviceFault` when an error stays that a person must see to.
+        """
+        ...
+
+
+@runtime_checkable
+class Initialisable(Device, Protocol):
+    """A device that has a standard state, the one of its model file. ``reinit device`` asks for it."""
+
+    async def initialise(self, deadline_s: float) -> None:
+        """Open the port afresh, recover, and set everything to the standard state. A repeat is harmless.
+
+        Raises:
+            DriverError: Within ``deadline_s``: `DeviceFault` when the device stands still for a cause that a person
+                must see to, and then it is not in its standard state.
+        """
+        ...
+
+
+@runtime_checkable
+class PrinterDevice(Recoverable, Initialisable, Protocol):
     """A receipt printer. One exchange at a time: calls wait for each other, within their own deadlines.
 
     Every method opens the port when needed and raises within ``deadline_s``: `DeviceOffline` (no answer), `DeviceGone`
@@ -153,10 +180,6 @@ class PrinterDevice(Device, Protocol):
 
         Raises also `DeviceFault`, with the reason; when it was there before, nothing was printed.
         """
-        ...
-
-    async def recover(self, deadline_s: float) -> None:
-        """Clear the buffers and a recoverable error whose cause is gone. Raises also `DeviceFault`: an error stays."""
         ...
 
 

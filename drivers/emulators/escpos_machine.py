@@ -17,7 +17,7 @@ _EOT, _ENQ = 0x04, 0x05
 COUNTERS = (
     *("bytes", "dropped_bytes", "sent_bytes", "lost_bytes"),
     *("queries", "dle_eot_1", "dle_eot_2", "dle_eot_3", "dle_eot_4", "unknown_queries", "gs_r", "gs_i", "asb_reports"),
-    *("lines", "feeds", "cuts", "slips", "drawer_kicks", "recovery_requests", "recoveries"),
+    *("lines", "feeds", "cuts", "slips", "drawer_kicks", "recovery_requests", "recoveries", "initialisations"),
 )
 _IDENTITY = {
     **{1: b"\x20", 2: b"\x02", 3: b"\x01"},  # model, type (has a cutter), ROM version
@@ -48,6 +48,8 @@ class EscposMachine:
         self.conditions = Conditions()
         self.counters: Counter[str] = Counter(dict.fromkeys(COUNTERS, 0))
         self.last_slip: list[str] = []
+        self.code_page = 0
+        self.character_set = 0
         self._latched: set[str] = set()  # recoverable errors, by the name of their condition
         self._buffer = bytearray()
         self._held = bytearray()  # the beginning of what may become a real-time command
@@ -82,8 +84,11 @@ class EscposMachine:
         """What a printer forgets without power. Conditions stay: paper does not come back by itself."""
         for memory in (self._buffer, self._held, self._line, self._slip, self._latched):
             memory.clear()
-        self._asb_mask = 0
+        self._set_defaults()
         self._latch()
+
+    def _set_defaults(self) -> None:
+        self.code_page = self.character_set = self._asb_mask = 0
 
     def _latch(self) -> None:
         self._latched.update(name for name in ("cutter_error", "mechanical_error") if getattr(self.conditions, name))
@@ -136,8 +141,13 @@ class EscposMachine:
     def _carry_out(self, command: bytes) -> None:
         match command[:2]:
             case b"\x1b@":
+                self.counters["initialisations"] += 1
                 self._line.clear()
-                self._asb_mask = 0
+                self._set_defaults()
+            case b"\x1bt":
+                self.code_page = command[2]
+            case b"\x1bR":
+                self.character_set = command[2]
             case b"\x1bd" | b"\x1bJ":
                 self._end_line()
                 self.counters["feeds"] += 1

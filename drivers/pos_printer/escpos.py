@@ -1,4 +1,4 @@
-"""An ESC/POS receipt printer: stream + wire + deadline. It asks, recovers and prints a test slip, never a receipt.
+"""An ESC/POS receipt printer: stream + wire + deadline. It asks, recovers, initialises and prints a test slip only.
 
 Source: Epson ESC/POS command reference, and what printers in the field do wrong: answers of the query before, bytes
 nobody asked for, no answer at all. Left out: who may print now. Ask only while the payment application does not print.
@@ -7,10 +7,10 @@ nobody asked for, no answer at all. Left out: who may print now. Ask only while 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-from drivers.contract import DeviceSpec, Paper, PrinterStatus, Sensor
+from drivers.contract import DeviceSpec, OptionValue, Paper, PrinterStatus, Sensor
 from drivers.errors import (
     DeviceBusy,
     DeviceFault,
@@ -30,14 +30,16 @@ _QUIET_S = 0.1  # a line that was silent for so long has no late answer under wa
 _BABBLE_LIMIT_BYTES = 4096
 _RECOVERY_POLL_S = 0.2
 _RESERVE_SHARE, _RESERVE_LIMIT_S = 0.25, 1.0  # part of a deadline kept to ask why the rest was not enough
-_OPTIONS = frozenset({"flow_control", "chinese", "cutter"})
+_STANDARD_VALUES = ("code_page", "character_set")
+_OPTIONS = frozenset({"flow_control", "chinese", "cutter", *_STANDARD_VALUES})
 
 
 def build_escpos(spec: DeviceSpec) -> EscposPrinter:
     """A printer on a serial port.
 
     Options: ``flow_control`` ("none", "xonxoff", "rtscts"), ``chinese`` (has a GB 18030 font; default false),
-    ``cutter`` (default true).
+    ``cutter`` (default true); standard values, else the printer's own: ``code_page`` (ESC t) and ``character_set``
+    (ESC R), numbers from 0 to 255.
 
     Raises:
         SpecInvalid: An option or sensor that does not exist, or a value that cannot be.
@@ -50,6 +52,11 @@ def build_escpos(spec: DeviceSpec) -> EscposPrinter:
         f"option {name} must be true or false"
         for name in ("chinese", "cutter")
         if not isinstance(options.get(name, True), bool)
+    ]
+    problems += [
+        f"option {name} must be a number from 0 to 255"
+        for name in _STANDARD_VALUES
+        if name in options and _byte_option(options, name) is None
     ]
     if not isinstance(flow_control, str) or flow_control not in FLOW_CONTROLS:
         problems.append(f"option flow_control must be one of {', '.join(sorted(FLOW_CONTROLS))}")
@@ -88,19 +95,28 @@ class EscposPrinter:
     async def recover(self, deadline_s: float) -> None:
         await self._exchange(deadline_s, self._recover)
 
+    async def initialise(self, deadline_s: float) -> None:
+        await self._exchange(deadline_s, self._initialise, afresh=True)
+
     async def close(self) -> None:
         async with self._lock:
             self._drop_stream()
             await self._port.closed()
 
-    async def _exchange(self, deadline_s: float, act: Callable[[Stream], Awaitable[T]]) -> T:
-        """Run ``act`` alone on the open port, all of it within the deadline. Any doubt costs the stream."""
+    async def _exchange(self, deadline_s: float, act: Callable[[Stream], Awaitable[T]], *, afresh: bool = False) -> T:
+        """Run ``act`` alone on the open port, all of it within the deadline. Any doubt costs the stream.
+
+        Args:
+            afresh: The port is closed and opened again before.
+        """
         entered = False
         try:
             async with asyncio.timeout(deadline_s) as deadline, self._lock:
                 entered = True
                 self._ends_s = deadline.when() or 0.0
                 try:
+                    if afresh:
+                        self._drop_stream()
                     return await act(await self._open_stream())
                 except DeviceFault:  # a clear answer: nothing is wrong with the line
                     raise
@@ -140,7 +156,7 @@ class EscposPrinter:
         if stream is not None:
             stream.close()
 
-    # ── the three things it can do ─────────────────────────────────────────────────────────────────────────────
+    # ── the four things it can do ──────────────────────────────────────────────────────────────────────────────
     async def _ask_status(self, stream: Stream) -> PrinterStatus:
         """Ask the four queries, each after the answer to the one before; once more if answers cannot be told apart."""
         for _attempt in range(2):
@@ -154,24 +170,43 @@ class EscposPrinter:
 
     async def _print_test_slip(self, stream: Stream) -> None:
         self._refuse_if_unable(await self._ask_status(stream), "nothing was printed")
+        options = self._spec.options
         slip = escpos_wire.compose_test_slip(
-            self.name, chinese=bool(self._spec.options.get("chinese", False)), cut=self._cuts()
+            self.name,
+            begin=self._initialisation(),
+            chinese=bool(options.get("chinese", False)),
+            cut=bool(options.get("cutter", True)),
         )
-        self._waiting_for = "room for the test slip"
+        await self._process(stream, slip, "the test slip", "the test slip did not come out whole")
+        self._refuse_if_unable(await self._ask_status(stream), "the test slip may not be whole")
+
+    async def _initialise(self, stream: Stream) -> None:
+        """ESC @ is an ordinary command: a printer that stands still would carry it out at some later time, or never."""
+        await self._recover(stream)
+        undone = "it is not in its standard state"
+        self._refuse_if_unable(await self._ask_status(stream), undone)
+        await self._process(stream, self._initialisation(), "the initialisation", undone)
+
+    async def _process(self, stream: Stream, commands: bytes, what: str, failed: str) -> None:
+        """Send ordinary commands and return once the printer has carried out all of them.
+
+        Args:
+            what: Names them, for errors; ``failed`` says what it means that a condition came in between.
+        """
+        self._waiting_for = f"room for {what}"
         try:
             async with asyncio.timeout_at(self._ends_s - self._reserve_s()):
-                await stream.write(slip + escpos_wire.CONFIRM_PROCESSED)
-                self._waiting_for = "confirmation of the test slip"
+                await stream.write(commands + escpos_wire.CONFIRM_PROCESSED)
+                self._waiting_for = f"confirmation of {what}"
                 answers = await self._next_answers(stream)
         except TimeoutError as err:
             unconfirmed = self._waiting_for
             self._late_answer_possible = True
-            self._refuse_if_unable(await self._ask_status(stream), "the test slip did not come out whole")
+            self._refuse_if_unable(await self._ask_status(stream), failed)
             raise DeviceOffline(self.name, f"answers, but gave no {unconfirmed} in time") from err
         if len(answers) != 1:
             raise ProtocolViolation(self.name, "more than one answer to one query; is another program at the port?")
         escpos_wire.parse_processed(answers[0], self.name)
-        self._refuse_if_unable(await self._ask_status(stream), "the test slip may not be whole")
 
     async def _recover(self, stream: Stream) -> None:
         self._waiting_for = "room for the recovery command"
@@ -241,12 +276,18 @@ class EscposPrinter:
         if why is not None:
             raise DeviceFault(self.name, f"{why}; {consequence}")
 
-    def _cuts(self) -> bool:
-        return bool(self._spec.options.get("cutter", True))
+    def _initialisation(self) -> bytes:
+        code_page, character_set = (_byte_option(self._spec.options, name) for name in _STANDARD_VALUES)
+        return escpos_wire.compose_initialisation(code_page, character_set)
 
     def _reserve_s(self) -> float:
         left_s = self._ends_s - asyncio.get_running_loop().time()
         return min(_RESERVE_LIMIT_S, max(left_s, 0.0) * _RESERVE_SHARE)
+
+
+def _byte_option(options: Mapping[str, OptionValue], name: str) -> int | None:
+    value = options.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255 else None
 
 
 def _why_not_printing(status: PrinterStatus) -> str | None:

@@ -14,7 +14,6 @@ from drivers.errors import ProtocolViolation
 
 STATUS_QUERIES: tuple[bytes, ...] = (b"\x10\x04\x01", b"\x10\x04\x02", b"\x10\x04\x03", b"\x10\x04\x04")
 RECOVER_AND_CLEAR = b"\x10\x05\x02"  # DLE ENQ 2: after a recoverable error, buffers cleared
-INITIALISE = b"\x1b@"
 CONFIRM_PROCESSED = b"\x1dr\x01"  # GS r 1: queued, so its answer says that all before it was processed
 FEED_AND_CUT = b"\x1dVB\x00"  # GS V 66 0: feed to the cutter, partial cut
 
@@ -104,18 +103,34 @@ def parse_processed(answer: int, device: str) -> None:
     _pair(answer, 0x0C, "paper-end", device)
 
 
-def compose_test_slip(title: str, *, chinese: bool = False, cut: bool = True) -> bytes:
+def compose_initialisation(code_page: int | None = None, character_set: int | None = None) -> bytes:
+    """Back to the state after switching on, then to the standard values of the model.
+
+    Args:
+        code_page: Number of ESC t, 0 to 255; the printer's own default where it is None.
+        character_set: Number of ESC R (international characters), 0 to 255; likewise.
+    """
+    initialisation = b"\x1b@"
+    if character_set is not None:
+        initialisation += b"\x1bR" + bytes((character_set,))
+    if code_page is not None:
+        initialisation += b"\x1bt" + bytes((code_page,))
+    return initialisation
+
+
+def compose_test_slip(title: str, *, begin: bytes = b"\x1b@", chinese: bool = False, cut: bool = True) -> bytes:
     """A slip that shows columns, characters, a barcode and a QR code, without any real-time command inside.
 
     Args:
         title: First line; anything outside printable ASCII is replaced.
+        begin: See `compose_initialisation`; afterwards the printer is in that state.
         chinese: Add a line in GB 18030, for models with that font.
         cut: End with feed and partial cut; else with a feed by six lines.
     """
     printable = "".join(char if " " <= char <= "~" else "?" for char in title)[:_RULER_COLUMNS]
     ruler = "".join(str(column % 10) for column in range(1, _RULER_COLUMNS + 1))
     lines = [printable, "TEST SLIP - NOT A RECEIPT", ruler, "#" * _RULER_COLUMNS]
-    slip = INITIALISE + b"".join(line.encode("ascii") + b"\n" for line in lines)
+    slip = begin + b"".join(line.encode("ascii") + b"\n" for line in lines)
     if chinese:
         slip += b"\x1c&" + "测试页 打印正常".encode("gb18030") + b"\n\x1c."
     slip += b"\x1dh\x30" + b"\x1dk\x04*TEST*\x00"  # height 48 dots; CODE39

@@ -23,12 +23,12 @@ async def test_every_driver_keeps_the_contract_on_a_port_that_is_not_there(name:
     assert isinstance(device, Device)
     assert isinstance(device, PrinterDevice)
     assert (device.name, device.category) == ("device-0", "pos_printer")
-    for call in (device.read_status, device.print_test_slip, device.recover):
+    for call in (device.read_status, device.print_test_slip, device.recover, device.initialise):
         with pytest.raises(DeviceGone) as gone:
             await call(20.0)
         assert gone.value.device == "device-0"
         assert gone.value.__cause__ is not None
-    assert device.communication_error_count == 3
+    assert device.communication_error_count == 4
     await device.close()
     await device.close()
 

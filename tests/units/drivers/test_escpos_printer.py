@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from drivers.contract import Paper, PrinterDevice
-from drivers.errors import DeviceFault, DeviceGone, DeviceOffline, DriverError, ProtocolViolation
-from tests.kit.printer_port import emulated_printer
+from drivers.contract import Initialisable, Paper, PrinterDevice, Recoverable
+from drivers.errors import DeviceFault, DeviceGone, DeviceOffline, DriverError, ProtocolViolation, SpecInvalid
+from tests.kit.printer_port import emulated_printer, printer_at
 
 LONG_S = 20.0  # a deadline that is never reached
 SHORT_S = 0.3  # one that is meant to be reached
@@ -19,6 +19,8 @@ SHORT_S = 0.3  # one that is meant to be reached
 async def test_a_healthy_printer_has_no_fault_and_was_asked_four_questions(tmp_path: Path) -> None:
     async with emulated_printer(tmp_path) as (emulator, printer):
         assert isinstance(printer, PrinterDevice)
+        assert isinstance(printer, Recoverable)
+        assert isinstance(printer, Initialisable)
         status = await printer.read_status(LONG_S)
         assert (status.offline, status.paper, status.cover_open, status.near_end) == (
             False,
@@ -210,6 +212,73 @@ async def test_recovery_of_an_unrecoverable_error_calls_for_a_person(tmp_path: P
         emulator.apply({"unrecoverable": True})
         with pytest.raises(DeviceFault, match="service"):
             await printer.recover(LONG_S)
+
+
+async def test_initialising_opens_afresh_recovers_and_leaves_the_models_standard_values(tmp_path: Path) -> None:
+    async with emulated_printer(tmp_path, code_page=255, character_set=15) as (emulator, printer):
+        await printer.read_status(LONG_S)
+        emulator.machine.receive(b"\x1bt\x02\x1bR\x03\x1da\xff")  # what a payment application left behind
+        emulator.apply({"cutter_error": True})
+        emulator.apply({"cutter_error": False})
+        for repeat in (1, 2):
+            await printer.initialise(LONG_S)
+            assert (emulator.machine.code_page, emulator.machine.character_set) == (255, 15)
+            counters = emulator.machine.counters
+            assert (counters["initialisations"], counters["recovery_requests"]) == (repeat, repeat)
+        assert not (await printer.read_status(LONG_S)).cutter_error
+        reports = emulator.machine.counters["asb_reports"]
+        emulator.apply({"near_end": True})
+        assert emulator.machine.counters["asb_reports"] == reports  # automatic status is off again
+        await printer.print_test_slip(LONG_S)
+        assert (emulator.machine.code_page, emulator.machine.character_set) == (255, 15)
+
+
+async def test_a_printer_without_standard_values_is_initialised_to_its_own(tmp_path: Path) -> None:
+    async with emulated_printer(tmp_path) as (emulator, printer):
+        emulator.machine.receive(b"\x1bt\x02\x1bR\x03")
+        await printer.initialise(LONG_S)
+        assert (emulator.machine.code_page, emulator.machine.character_set) == (0, 0)
+        assert emulator.machine.counters["initialisations"] == 1
+
+
+@pytest.mark.parametrize("condition", ["paper_end", "cover_open", "head_hot", "waiting_recovery", "unrecoverable"])
+async def test_a_printer_that_stands_still_is_not_called_initialised_and_gets_nothing_to_do_later(
+    tmp_path: Path, condition: str
+) -> None:
+    async with emulated_printer(tmp_path) as (emulator, printer):
+        emulator.apply({condition: True})
+        with pytest.raises(DeviceFault):
+            await printer.initialise(LONG_S)
+        emulator.apply({condition: False})
+        await printer.recover(LONG_S)
+        assert emulator.machine.counters["initialisations"] == 0
+
+
+async def test_a_printer_that_stops_during_initialisation_says_why(tmp_path: Path) -> None:
+    async with emulated_printer(tmp_path) as (emulator, printer):
+        emulator.apply({"slow": 0.02})
+        initialising = asyncio.ensure_future(printer.initialise(2.0))
+        while emulator.machine.counters["dle_eot_4"] < 2:  # asked by the recovery, and again before ESC @
+            await asyncio.sleep(0.001)
+        emulator.apply({"cover_open": True})
+        with pytest.raises(DeviceFault, match=r"cover open.*not in its standard state"):
+            await initialising
+
+
+async def test_initialising_a_printer_that_is_silent_or_gone_ends_in_time_and_says_which(tmp_path: Path) -> None:
+    async with emulated_printer(tmp_path) as (emulator, printer):
+        emulator.apply({"silent": True})
+        with pytest.raises(DeviceOffline):
+            await printer.initialise(SHORT_S)
+        emulator.apply({"unplugged": True})
+        with pytest.raises(DeviceGone):
+            await printer.initialise(LONG_S)
+
+
+async def test_a_model_file_cannot_ask_for_a_standard_value_that_does_not_exist(tmp_path: Path) -> None:
+    for value in (-1, 256, True, "0"):
+        with pytest.raises(SpecInvalid, match="code_page must be a number from 0 to 255"):
+            printer_at(tmp_path / "port", code_page=value)
 
 
 async def test_an_automatic_status_that_another_program_switched_on_disturbs_nothing(tmp_path: Path) -> None:

@@ -112,6 +112,9 @@ class _Raising:
     async def recover(self, deadline_s: float) -> None:
         raise self.error
 
+    async def initialise(self, deadline_s: float) -> None:
+        raise self.error
+
     async def close(self) -> None:
         return
 
