@@ -23,7 +23,7 @@ from agent.errors import Refused, StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
 from agent.store import meta
 from agent.store.database import Database, Worth
-from agent.workflow import journal as runs
+from agent.workflow import run_rows as runs
 from agent.workflow.journal import RunJournal
 from agent.workflow.transition import Run
 from agent.workflow.wake_up import wait_for

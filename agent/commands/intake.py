@@ -34,7 +34,7 @@ from agent.errors import BadRequest, Refused
 from agent.runtime.clock import Clock
 from agent.trust.envelope import open_envelope
 from agent.trust.policy import Verdict, authorise, authorise_local, is_expired, rule_for, signers
-from agent.workflow.journal import Origin
+from agent.workflow.run_rows import Origin
 from agent.workflow.transition import Phase, Run
 
 LOCAL_LIFE: Final = timedelta(hours=24)

@@ -19,10 +19,11 @@ from agent.contract.command import Reason, ReasonCode
 from agent.errors import AgentError, Refused, StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
 from agent.runtime.services import Pulse
-from agent.workflow.journal import RunConflict, RunJournal
+from agent.workflow.journal import RunJournal
 from agent.workflow.plan import Futile, Plan, StepContext
 from agent.workflow.recovery import recover
 from agent.workflow.roster import Cancellation, Holding, RunningOperation, UnderWay, Waiting
+from agent.workflow.run_rows import RunConflict
 from agent.workflow.transition import Cancelled, Closed, Event, Held, Phase, Run, StepFailed, StepStarted, StepSucceeded
 from agent.workflow.wake_up import wait_for
 

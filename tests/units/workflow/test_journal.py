@@ -12,7 +12,7 @@ import pytest
 from agent.contract.command import ReasonCode, State
 from agent.errors import BadRequest
 from agent.store.database import Worth
-from agent.workflow.journal import RunConflict
+from agent.workflow.run_rows import RunConflict
 from agent.workflow.transition import StepStarted, StepSucceeded
 from tests.kit.command_room import Room, open_room
 from tests.kit.manual_clock import ManualClock
