@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import agent
@@ -13,6 +12,7 @@ from agent.runtime.lean_imports import import_libraries
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
@@ -44,6 +44,8 @@ def _file_of(arguments: list[str]) -> Path | None:
 
     The daemon would hold argparse for ever, and shutil, gettext and the compression libraries that it imports: 0.7 MB.
     """
+    from pathlib import Path
+
     from agent.config import DEFAULT_FILE
 
     match arguments:
@@ -56,6 +58,7 @@ def _file_of(arguments: list[str]) -> Path | None:
 
 def _parser() -> argparse.ArgumentParser:
     import argparse
+    from pathlib import Path
 
     from agent.config import DEFAULT_FILE
 

@@ -1,13 +1,15 @@
 """Imports libraries for the daemon without the parts of them that it never calls: memory that would be held for ever.
 
-An import of structlog or msgspec brings in renderers for a developer's screen, test tools, and backports of typing. Here
-stand-ins take the place of those parts while the library is imported, and are taken away again: who needs the real part
-later, in the same process, imports it. Measured with Debian 12's Python, -OO: 0.9 MB less (tests/bench/idle.py).
+What a library imports in case somebody asks for it (a renderer for a developer's screen, the aliases of every locale,
+a syntax tree) gets a stand-in while the library is imported. The stand-in is then taken away: who imports the real
+module later gets it, and a library that comes to use its own stand-in after all is passed on to the real one. The
+amounts are of Debian 12's Python with -OO, as `make bench` shows them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import types
 from collections.abc import Iterator
@@ -17,57 +19,63 @@ _STRUCTLOG_UNUSED: Final = ("dev", "stdlib", "testing", "threadlocal", "tracebac
 
 
 class _Unused:
-    """What a stand-in gives for any name: may be made with any arguments, which libraries do for their defaults."""
+    """What a stand-in gives for any name: a library may make one, for a default, or derive from it."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
 
 class _StandIn(types.ModuleType):
-    """Any public or private name of it is `_Unused`."""
+    """Gives `_Unused` for any name while it stands in, the real module's attribute afterwards."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__dict__["_stands_in"] = True
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Unused
+        return _Unused if self._stands_in else getattr(importlib.import_module(self.__name__), name)
 
 
 @contextlib.contextmanager
 def stand_ins(*names: str) -> Iterator[None]:
-    """Until the end of the block an import of one of ``names`` gives a stand-in, unless the module is loaded already."""
-    put = {name: _StandIn(name) for name in names if name not in sys.modules}
-    sys.modules.update(put)
+    """Within the block an import of one of ``names`` gives a stand-in, unless the module is loaded already."""
+    put = [_StandIn(name) for name in names if name not in sys.modules]
+    sys.modules.update({one.__name__: one for one in put})
     try:
         yield
     finally:
-        _take_away(put)
+        for one in put:
+            one.__dict__["_stands_in"] = False
+            del sys.modules[one.__name__]
+            package, _, last = one.__name__.rpartition(".")
+            if package in sys.modules and getattr(sys.modules[package], last, None) is one:
+                delattr(sys.modules[package], last)
 
 
 @contextlib.contextmanager
 def absent(*names: str) -> Iterator[None]:
-    """Until the end of the block an import of one of ``names`` fails, unless the module is loaded already."""
+    """Within the block an import of one of ``names`` fails, unless the module is loaded already."""
     put = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(put))  # type: ignore[arg-type]  # None: "there is none", as Python documents it
     try:
         yield
     finally:
-        _take_away(put)
+        for name in put:
+            del sys.modules[name]
 
 
 def import_libraries() -> None:
-    """Import structlog and msgspec; call it before any other import of them, and only as the daemon."""
+    """Import what all of the daemon rests on; call it before any other import of these, and only as the daemon."""
+    # ast, for signatures of C functions out of text; locale, for a child's output as text; ipaddress, for addresses in
+    # brackets: 1.0 MB.
+    with stand_ins("ast", "locale", "ipaddress"):
+        import asyncio  # noqa: F401, PLC0415
+        import pathlib  # noqa: F401, PLC0415
     # typing_extensions: 0.3 MB; from Python 3.11 on ``typing`` has all that these two ask of it.
     # structlog's console renderer, bridges and test tools, and pickle for copies of loggers: 0.55 MB. The defaults
     # made of them are replaced as a whole by event_log.configure.
-    unused = [f"structlog.{part}" for part in _STRUCTLOG_UNUSED]
-    with absent("typing_extensions"), stand_ins("pickle", *unused):
+    with absent("typing_extensions"), stand_ins("pickle", *(f"structlog.{part}" for part in _STRUCTLOG_UNUSED)):
         import msgspec  # noqa: F401, PLC0415
-        import structlog  # noqa: PLC0415
-    for part in _STRUCTLOG_UNUSED:
-        if isinstance(getattr(structlog, part, None), _StandIn):
-            delattr(structlog, part)
-
-
-def _take_away(names: Any) -> None:
-    for name in names:
-        sys.modules.pop(name, None)
+        import structlog  # noqa: F401, PLC0415
