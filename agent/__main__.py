@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import agent
 from agent.errors import ConfigInvalid, NeedsPerson
+from agent.runtime.lean_imports import import_libraries
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
@@ -22,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from agent.demo.tour import main as demo
 
         return demo(arguments[1:])
+    if arguments[:1] == ["run"]:
+        import_libraries()  # before any of our own files imports them
+        if (file := _file_of(arguments[1:])) is not None:
+            return _run(file)
     options = _parser().parse_args(arguments)
     if options.verb == "version":
         print(agent.__version__)
@@ -31,7 +39,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(options.config)
 
 
+def _file_of(arguments: list[str]) -> Path | None:
+    """The configuration that the daemon's plain command lines name; None for any other, which the parser answers.
+
+    The daemon would hold argparse for ever, and shutil, gettext and the compression libraries that it imports: 0.7 MB.
+    """
+    from pathlib import Path
+
+    from agent.config import DEFAULT_FILE
+
+    match arguments:
+        case []:
+            return DEFAULT_FILE
+        case ["--config", file] if not file.startswith("-"):
+            return Path(file)
+    return None
+
+
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+    from pathlib import Path
+
     from agent.config import DEFAULT_FILE
 
     parser = argparse.ArgumentParser(prog="pos-agent", description="The agent of a payment terminal.")

@@ -6,7 +6,6 @@ files; values are never repeated in a message, keys and expected forms are.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
@@ -209,5 +208,7 @@ def _suggest(key: str, known: list[str]) -> str:
     for name in known:
         if name != key and next((name.removesuffix(unit) for unit in _UNITS if name.endswith(unit)), name) == stem:
             return f"; the unit differs: use {name}"
+    import difflib  # noqa: PLC0415  # 0.1 MB that a daemon with a good configuration never needs
+
     near = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""

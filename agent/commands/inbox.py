@@ -8,7 +8,6 @@ accepted order is the engine's business.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from agent.commands.rules import Accepted, Contradiction, Decision, Facts, Known
 from agent.commands.security_log import BAD_SIGNATURE, REFUSED_CALLER, REPLAY, SecurityLog
 from agent.contract.command import CommandState, LocalOrder, ReasonCode
 from agent.errors import Refused, StoreFull, StoreUnavailable
+from agent.runtime.backoff import drawn_evenly
 from agent.runtime.clock import Clock
 from agent.store import meta
 from agent.store.database import Database, Worth
@@ -52,7 +52,7 @@ class Inbox:
         start: Callable[[Run, float], None],
         clock: Clock,
         clock_trusted: Callable[[], bool],
-        spread_s: Callable[[], float] = lambda: random.uniform(0.0, SPREAD_S),  # noqa: S311  # spreads load, no secret
+        spread_s: Callable[[], float] = lambda: drawn_evenly(0.0, SPREAD_S),
     ) -> None:
         """``start(run, delay_s)`` hands a fresh run to the engine; ``spread_s()``: delay of a site-wide answer."""
         self._database = database

@@ -5,8 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 
-from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
-from nacl.exceptions import BadSignatureError
+from agent.runtime.lean_imports import stand_ins
+
+# The bindings for everything but signatures would be 0.2 MB for ever.
+_UNUSED = ("aead", "box", "core", "generichash", "hash", "kx", "pwhash", "scalarmult", "secretbox", "secretstream")
+with stand_ins(*(f"nacl.bindings.crypto_{part}" for part in _UNUSED)):
+    from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
+    from nacl.exceptions import BadSignatureError
 
 PUBLIC_BYTES = 32
 SEED_BYTES = 32

@@ -12,24 +12,20 @@ import importlib.util
 import logging
 import ssl
 import struct
-import sys
 import threading
-import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from agent.errors import LinkDown, NeedsPerson
+from agent.runtime.lean_imports import absent, stand_ins
 from agent.uplink.broker import SESSION_EXPIRY_S, WILL_DELAY_S, Broker, Limits, Received, Subscription, Will
 from agent.uplink.inbound_queue import InboundQueue
 from agent.uplink.link_socket import LinkSocket, tune
 
 # paho imports urllib.request for a proxy branch that returns at once when PySocks is not installed; the module brings
-# http.client and email with it, 2 MB for ever. An empty one stands in its place while paho is imported.
-_STAND_IN: Final = "urllib.request"
-_stubbed = _STAND_IN not in sys.modules and importlib.util.find_spec("socks") is None
-if _stubbed:
-    sys.modules[_STAND_IN] = types.ModuleType(_STAND_IN)
-try:
+# http.client and email with it, 2 MB for ever. typing_extensions is asked for nothing that this Python's typing lacks.
+_unused = ("urllib.request",) if importlib.util.find_spec("socks") is None else ()
+with stand_ins(*_unused), absent("typing_extensions"):
     import aiomqtt
     import paho.mqtt.client as paho
     from paho.mqtt import MQTTException
@@ -38,9 +34,6 @@ try:
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
     from paho.mqtt.subscribeoptions import SubscribeOptions
-finally:
-    if _stubbed:
-        del sys.modules[_STAND_IN]
 
 WINDOW: Final = 8  # our messages without PUBACK
 RECEIVE_MAXIMUM: Final = 16
@@ -109,7 +102,7 @@ class MqttClient(aiomqtt.Client):
     ) -> None:
         five = broker.protocol == "5"
         super().__init__(
-            broker.host,
+            _host_name(broker.host),  # type: ignore[arg-type]  # bytes go through both libraries as they are
             broker.port,
             username=username,
             password=password,
@@ -320,6 +313,11 @@ class MqttClient(aiomqtt.Client):
         if not self._five:
             return one.qos
         return SubscribeOptions(qos=one.qos, retainAsPublished=True, retainHandling=one.retained)
+
+
+def _host_name(host: str) -> bytes:
+    """As the resolver and TLS take it. Given as text, Python would load its tables for names beyond ASCII: 0.3 MB."""
+    return host.encode("ascii" if host.isascii() else "idna")
 
 
 def _properties(kind: int) -> Properties:

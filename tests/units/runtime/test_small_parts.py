@@ -36,7 +36,7 @@ def test_identifiers_are_version_7_and_time_ordered() -> None:
 
 
 def test_backoff_grows_to_its_limit_and_never_below_a_tenth() -> None:
-    backoff = Backoff(1, 120, random.Random(7))
+    backoff = Backoff(1, 120, random.Random(7).uniform)
     waits = [backoff.next_s() for _ in range(40)]
     assert all(0.1 <= wait <= 120 for wait in waits)
     assert max(waits[-20:]) > 60
