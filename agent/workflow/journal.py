@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from agent.contract.command import CommandPage, CommandState
 from agent.contract.publication import Publication
