@@ -21,6 +21,7 @@ from agent.contract.unit_name import UnitName
 from agent.devices import Roots, fit
 from agent.errors import ConfigInvalid
 from agent.model_file import Model, read_model
+from agent.network_settings import Network, Reach, reach_problems
 from agent.runtime.durable_files import write_durably
 from agent.strict_toml import Reader, Unreadable, read_table
 
@@ -124,6 +125,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     clock: ClockTrust = ClockTrust()
     machine: Machine = Machine()
     devices: dict[Id, Device] = {}
+    network: Network = Network()
+    reach: tuple[Reach, ...] = ()
     health: Health = Health()
     log: Log = Log()
 
@@ -278,7 +281,8 @@ def _check_meaning(settings: Settings, model: Model | None, reader: Reader) -> N
     for name in {name for name in names if names.count(name) > 1}:
         reader.problem("application", f"the name {name} stands twice")
     _fitted, problems = fit(model, settings.devices, device_roots(settings))
-    for key, text in problems:
+    taken = {*settings.devices, *(model.devices if model else ())}
+    for key, text in [*problems, *reach_problems(settings.reach, taken)]:
         reader.problem(key, text)
 
 

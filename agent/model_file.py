@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from agent.contract.health import Threshold, Thresholds
+from agent.contract.health import TemperatureLimit, Threshold, Thresholds
 from agent.errors import ConfigInvalid
 from agent.strict_toml import Reader, Unreadable, read_table
 
@@ -21,7 +21,8 @@ SCHEMA = 1
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
 Option = str | int | bool
 
-RESERVED_NAMES = frozenset({"memory", "cpu", "filesystem", "host", "store", "agent"})
+HOST_PARTS = ("memory", "cpu", "filesystem", "thermal", "link", "route", "clock", "power", "storage")
+RESERVED_NAMES = frozenset({*HOST_PARTS, "network", "host", "store", "agent"})
 """Names of the board's parts and of groups of readings: no device may have one."""
 
 
@@ -77,11 +78,21 @@ ModelDevice = ModelPrinter | ModelKeypad | ModelTouch | ModelScreen
 """One device that is built in or belongs to it; ``category`` tells which keys it has."""
 
 
+class HostParts(Struct, frozen=True, forbid_unknown_fields=True):
+    """The board itself."""
+
+    required: Annotated[
+        tuple[Literal["memory", "cpu", "filesystem", "thermal", "link", "route", "clock", "power", "storage"], ...],
+        Meta(description="parts that this model has and does not sell without: one that is missing is a fault"),
+    ] = ()
+
+
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
     """A model file, schema 1."""
 
     schema: Annotated[Literal[1], Meta(description="version of this form")]
     title: Annotated[str, Meta(min_length=1, max_length=100, description="for people")]
+    host: HostParts = HostParts()
     devices: dict[Id, ModelDevice] = {}  # id in configuration, topics and orders → device
     thresholds: Thresholds = Thresholds()  # each table that is given replaces the default whole
 
@@ -122,6 +133,8 @@ def _check_names(table: dict[str, Any], reader: Reader) -> None:
 def _check_thresholds(table: dict[str, Any], reader: Reader) -> None:
     """The order of the two steps, and room for the margin: what single keys cannot show."""
     thresholds = table.get("thresholds")
+    if isinstance(thresholds, dict):
+        _check_temperature(thresholds.get("temperature"), reader)
     for name, values in thresholds.items() if isinstance(thresholds, dict) else ():
         try:
             limit = msgspec.convert(values, Threshold)
@@ -140,3 +153,12 @@ def _check_thresholds(table: dict[str, Any], reader: Reader) -> None:
                 reader.problem(f"thresholds.{name}.failed_pct", "must be above degraded_pct: higher is worse")
             if first - limit.margin_pct < 0:
                 reader.problem(f"thresholds.{name}.margin_pct", "leaves no way back: degraded_pct - margin_pct is < 0")
+
+
+def _check_temperature(table: object, reader: Reader) -> None:
+    try:
+        limit = msgspec.convert(table, TemperatureLimit)
+    except msgspec.ValidationError:
+        return  # already listed, or not there
+    if not limit.failed_below_c < limit.degraded_below_c:
+        reader.problem("thresholds.temperature.failed_below_c", "must be below degraded_below_c: nearer is worse")

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from drivers.contract import Driver, EmulatorEntry
+from drivers.host.clock import ClockSource
 from drivers.host.cpu import CpuSource
 from drivers.host.filesystem import FilesystemSource
+from drivers.host.link import LinkSource
 from drivers.host.memory import MemorySource
-from drivers.host_contract import HostFactory, HostSource
+from drivers.host.power import PowerSource
+from drivers.host.route import RouteSource
+from drivers.host.storage import StorageSource
+from drivers.host.thermal import ThermalSource
+from drivers.host_contract import HostFactory
 from drivers.inputs import sysfs as inputs
 from drivers.pos_keyboard.evdev import build_keypad
 from drivers.pos_printer.escpos import build_escpos
 from drivers.screen import drm
 from drivers.touch.evdev import build_touch
-
-
-def _memory(procfs: Path, sysfs: Path, watched: Path = Path("/")) -> HostSource:
-    return MemorySource(procfs)
-
-
-def _cpu(procfs: Path, sysfs: Path, watched: Path = Path("/")) -> HostSource:
-    return CpuSource(procfs)
-
-
-def _filesystem(procfs: Path, sysfs: Path, watched: Path = Path("/")) -> HostSource:
-    return FilesystemSource(watched)
 
 
 def _emulate_printer(argv: list[str]) -> int:
@@ -40,5 +32,15 @@ DRIVERS: dict[str, Driver] = {
     "evdev_touch": Driver("touch", build_touch, found_by=inputs.FOUND_BY),
     "drm_screen": Driver("screen", drm.build_screen, found_by=drm.FOUND_BY),
 }
-HOST_SOURCES: dict[str, HostFactory] = {"memory": _memory, "cpu": _cpu, "filesystem": _filesystem}
+HOST_SOURCES: dict[str, HostFactory] = {
+    "memory": lambda board: MemorySource(board.procfs),
+    "cpu": lambda board: CpuSource(board.procfs),
+    "filesystem": lambda board: FilesystemSource(board.watched),
+    "thermal": lambda board: ThermalSource(board.sysfs),
+    "link": lambda board: LinkSource(board.sysfs, board.interfaces),
+    "route": lambda board: RouteSource(board.procfs),
+    "clock": lambda _board: ClockSource(),
+    "power": lambda board: PowerSource(board.sysfs),
+    "storage": lambda board: StorageSource(board.sysfs),
+}
 EMULATORS: dict[str, EmulatorEntry] = {"printer": _emulate_printer}

@@ -5,9 +5,10 @@ A value that this kernel or this board does not have is ``None``, never a number
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,7 @@ class MemoryReading:
         return 100.0 * self.available_bytes / self.total_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PressureLine:
+class PressureLine(NamedTuple):
     """One line of a pressure file: percent of time stalled over 10, 60 and 300 s, and the sum in µs since boot."""
 
     avg10_pct: float
@@ -35,8 +35,7 @@ class PressureLine:
     total_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
+class Pressure(NamedTuple):
     """Pressure stall information of one resource. ``full`` is ``None`` where the kernel does not give it."""
 
     some: PressureLine
@@ -74,7 +73,158 @@ class FilesystemReading:
     read_only: bool
 
 
-HostReading = MemoryReading | CpuReading | FilesystemReading
+@dataclass(frozen=True, slots=True)
+class ThermalZone:
+    """One sensor. ``None``: a temperature that it does not give now or that cannot be, a trip that it does not have."""
+
+    name: str
+    kind: str  # as the board calls it, such as ``cpu-thermal``
+    temp_c: float | None
+    passive_c: float | None  # from here on the kernel slows the board down
+    hot_c: float | None
+    critical_c: float | None  # here the kernel switches it off
+
+
+@dataclass(frozen=True, slots=True)
+class ThermalReading:
+    """All sensors, and how many means of slowing the board down are in use now. No zone: this board has no sensor."""
+
+    zones: tuple[ThermalZone, ...]
+    throttling: int
+
+
+class Link(NamedTuple):
+    """One network interface. ``carrier`` is ``None`` while it is switched off: then nobody knows."""
+
+    name: str
+    present: bool  # False: there is no such interface now
+    carrier: bool | None
+    operstate: str
+    recent_changes: int | None  # of the carrier in the last five minutes, as far as this process saw
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReading:
+    """``named``: the configuration names these interfaces, so each is wanted; else they are all physical ones."""
+
+    links: tuple[Link, ...]
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultRoute:
+    """The way to other networks. ``gateway`` is ``None`` on a point-to-point link."""
+
+    interface: str
+    gateway: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteReading:
+    """Default routes; ``ipv6`` is looked for only where there is no ``ipv4`` one.
+
+    ``gateway_answers``: the IPv4 gateway is known by its hardware address; ``None`` while nobody has asked it lately.
+    """
+
+    ipv4: DefaultRoute | None
+    ipv6: DefaultRoute | None
+    gateway_answers: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelClock:
+    """What ``adjtimex`` says. ``max_error_us``: how wrong the clock may be, in µs; it grows without synchronisation."""
+
+    max_error_us: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """The wall clock. ``kernel`` is ``None`` where the kernel cannot be asked.
+
+    ``jump_s``: the greatest sudden step of the last hour against the time since boot, positive when it went forward.
+    """
+
+    kernel: KernelClock | None
+    wall_s: float  # since 1970 UTC
+    jump_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """One main battery. ``None`` is what its driver does not tell."""
+
+    name: str
+    status: str | None  # Charging, Discharging, Not charging, Full, Unknown
+    capacity_pct: int | None
+    health: str | None  # Good, Overheat, Dead, …
+    temp_c: float | None
+    voltage_v: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerReading:
+    """Batteries (none: none built in), and whether a charger gives power: ``None`` where this board cannot tell."""
+
+    batteries: tuple[Battery, ...]
+    mains_online: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlashWear:
+    """One eMMC. ``life_used_pct``: at least this much, in steps of ten; 100 is beyond its life."""
+
+    name: str
+    life_used_pct: int | None
+    reserve: int | None  # pre_eol_info: 1 normal, 2 80 % of the reserve blocks used, 3 90 %
+
+
+@dataclass(frozen=True, slots=True)
+class Ext4Errors:
+    """What one ext4 file system has counted; it keeps the counts until it is checked (fsck)."""
+
+    name: str
+    errors: int
+    warnings: int
+    new_errors: int  # since the first reading of this process
+
+
+@dataclass(frozen=True, slots=True)
+class StorageReading:
+    """Wear and errors. Both empty: this board has neither an eMMC that tells nor an ext4 file system."""
+
+    flash: tuple[FlashWear, ...]
+    ext4: tuple[Ext4Errors, ...]
+
+
+HostReading = (
+    MemoryReading
+    | CpuReading
+    | FilesystemReading
+    | ThermalReading
+    | LinkReading
+    | RouteReading
+    | ClockReading
+    | PowerReading
+    | StorageReading
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Where a board is looked at.
+
+    Attributes:
+        procfs: Root of procfs (``/proc``); ``sysfs``: of sysfs (``/sys``).
+        watched: The data folder, whose file system is watched.
+        interfaces: Network interfaces that must have a link; empty: all physical ones, of which one must.
+    """
+
+    procfs: Path
+    sysfs: Path
+    watched: Path = Path("/")
+    interfaces: tuple[str, ...] = ()
 
 
 class HostSource(Protocol):
@@ -87,7 +237,4 @@ class HostSource(Protocol):
         ...
 
 
-class HostFactory(Protocol):
-    """Makes a source. ``procfs`` and ``sysfs`` are the roots (``/proc``, ``/sys``), ``watched`` the data folder."""
-
-    def __call__(self, procfs: Path, sysfs: Path, watched: Path = ...) -> HostSource: ...
+HostFactory = Callable[[Board], HostSource]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from agent.contract.topics import Address
 from agent.devices import fit
 from agent.health import catalog
 from agent.health.monitor import DEFAULT_DELAYS, Gauge, Monitor
+from agent.health.probes.reach import IsExpected, ReachProbe
 from agent.health.reported import Delay
+from agent.health.resolver import Resolver
 from agent.health.subject import Subject
 from agent.health.truth import OnChange, tell_nobody
 from agent.runtime.clock import Clock
@@ -20,6 +22,9 @@ from agent.runtime.services import Pulse
 from agent.store.database import Database
 from drivers.catalog import HOST_SOURCES
 from drivers.contract import Device
+from drivers.host_contract import Board
+from drivers.network.reach import TcpReach, look_up
+from drivers.reach_contract import ReachTarget
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def build_health(
 ) -> Health:
     """The monitor over the parts of the board and every device that the model or the configuration names."""
     settings = loaded.settings
-    subjects, drivers = _subjects(loaded)
+    subjects, drivers = _subjects(loaded, clock)
     monitor = Monitor(
         subjects,
         database=database,
@@ -58,11 +63,16 @@ def build_health(
     return Health(monitor, tuple(drivers))
 
 
-def _subjects(loaded: Loaded) -> tuple[list[Subject], list[Device]]:
+def _subjects(loaded: Loaded, clock: Clock) -> tuple[list[Subject], list[Device]]:
     settings, model = loaded.settings, loaded.model
-    roots = Path(settings.paths.procfs), Path(settings.paths.sysfs), Path(settings.paths.state)
-    sources = [build(*roots) for build in HOST_SOURCES.values()]
-    subjects = catalog.host_subjects(sources, model.thresholds if model else Thresholds())
+    paths = settings.paths
+    board = Board(Path(paths.procfs), Path(paths.sysfs), Path(paths.state), settings.network.interfaces)
+    judging = catalog.Judging(
+        model.thresholds if model else Thresholds(),
+        frozenset(model.host.required if model else ()),
+        clock_assumed=settings.clock.trust == "assume",
+    )
+    subjects = catalog.host_subjects([build(board) for build in HOST_SOURCES.values()], judging)
     drivers = []
     for one in fit(model, settings.devices, device_roots(settings))[0]:
         if one.driver is None:
@@ -79,7 +89,34 @@ def _subjects(loaded: Loaded) -> tuple[list[Subject], list[Device]]:
                     needs_edid=one.needs_edid,
                 )
             )
-    return subjects, drivers
+    return [*subjects, *_hosts_to_reach(settings, clock)], drivers
+
+
+def _hosts_to_reach(settings: Settings, clock: Clock) -> list[Subject]:
+    network = settings.network
+    every = max(1, round(network.reach_interval_s / settings.health.interval_s))
+    resolver = Resolver(look_up)
+    subjects = []
+    for one in settings.reach:
+        target = ReachTarget(one.name, one.host, one.port, one.tls, one.ca_file, one.server_name)
+        probe = ReachProbe(
+            TcpReach(target, resolver.resolve), _expecting(one.expected), lambda: clock.now().timestamp()
+        )
+        subjects.append(
+            catalog.reach_subject(
+                probe, one.name, required=one.required, warn_days=network.certificate_warn_days, every=every
+            )
+        )
+    return subjects
+
+
+def _expecting(ranges: Sequence[str]) -> IsExpected:
+    if not ranges:
+        return lambda _address: True
+    import ipaddress  # noqa: PLC0415  # only where ranges are given
+
+    networks = [ipaddress.ip_network(one) for one in ranges]
+    return lambda address: any(ipaddress.ip_address(address.partition("%")[0]) in one for one in networks)
 
 
 def _delays(settings: Settings) -> Mapping[str, Delay]:

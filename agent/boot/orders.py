@@ -21,6 +21,7 @@ from agent.store.database import Database
 from agent.trust.clock_trust import clock_trust
 from agent.workflow.engine import Engine
 from agent.workflow.journal import RunJournal
+from drivers.host.clock import read_kernel_clock
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def build_orders(
 ) -> Orders:
     """Everything between an order's arrival and its final state."""
     runs = RunJournal(database, clock)
-    trusted = clock_trust(settings.clock.trust)
+    trusted = clock_trust(settings.clock.trust, read_kernel_clock)
     planner = Planner(build_commands(check=monitor.check, devices=monitor.devices), clock, trusted)
     engine = Engine(runs, planner.plan_for, planner.gate_for, clock, pulses.add("engine"))
     security = SecurityLog(database, clock, address, monitor.report)

@@ -181,6 +181,20 @@ class Threshold(Struct, frozen=True, forbid_unknown_fields=True):
     for_s: Annotated[float, Meta(ge=0, le=86400)]
 
 
+class TemperatureLimit(Struct, frozen=True, forbid_unknown_fields=True):
+    """How near a sensor may come to the limit of its board, in °C; a smaller distance is worse.
+
+    The limit is the sensor's own trip point (hot or critical, else passive); ``limit_c`` is for sensors that have none:
+    left out, these are shown but not judged.
+    """
+
+    degraded_below_c: Annotated[float, Meta(ge=0, le=100)] = 10.0
+    failed_below_c: Annotated[float, Meta(ge=0, le=100)] = 3.0
+    margin_c: Annotated[float, Meta(gt=0, le=50)] = 3.0
+    for_s: Annotated[float, Meta(ge=0, le=86400)] = 20.0
+    limit_c: Annotated[float, Meta(gt=0, le=150)] | None = None
+
+
 class Thresholds(Struct, frozen=True, forbid_unknown_fields=True):
     """Limits for the board. A model file may replace each, whole. Lower is worse for ``…_available``, else higher."""
 
@@ -191,3 +205,6 @@ class Thresholds(Struct, frozen=True, forbid_unknown_fields=True):
     memory_pressure: Threshold = Threshold(10.0, 30.0, 5.0, 60.0)  # "some" over 60 s
     io_pressure: Threshold = Threshold(50.0, 85.0, 15.0, 60.0)  # "some" over 60 s
     cpu_busy: Threshold = Threshold(95.0, 100.0, 10.0, 120.0)  # only where the kernel gives no pressure
+    battery_available: Threshold = Threshold(20.0, 8.0, 5.0, 0.0)  # while nothing charges it
+    flash_life_used: Threshold = Threshold(70.0, 100.0, 1.0, 0.0)  # at least, as the chip tells it in steps of ten
+    temperature: TemperatureLimit = TemperatureLimit()

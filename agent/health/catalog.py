@@ -8,14 +8,41 @@ from functools import partial
 from typing import NamedTuple
 
 from agent.contract.health import Thresholds
-from agent.health.probes import cpu, filesystem, memory, pos_keyboard, pos_printer, screen, touch
+from agent.health.probes import (
+    clock,
+    cpu,
+    filesystem,
+    link,
+    memory,
+    pos_keyboard,
+    pos_printer,
+    power,
+    reach,
+    route,
+    screen,
+    storage,
+    thermal,
+    touch,
+)
+from agent.health.probes.host import absent_rule
 from agent.health.rules import Rule
 from agent.health.sample import Sample
 from agent.health.subject import DeviceProbe, HostLook, Subject
 from drivers.contract import Device
 from drivers.host_contract import HostReading, HostSource
 
-HOST = "host"
+HOST, NETWORK = "host", "network"
+
+
+class Judging(NamedTuple):
+    """How the board is judged. ``clock_assumed``: nobody claims that the clock is synchronised.
+
+    ``required``: parts that the model must have, and that the terminal does not sell without.
+    """
+
+    limits: Thresholds = Thresholds()
+    required: frozenset[str] = frozenset()
+    clock_assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +61,9 @@ class Traits:
     needs_edid: bool = False
 
 
+BY_DEFAULT = Judging()
+
+
 class DeviceEntry(NamedTuple):
     """One category: ``probe`` for a device that is asked from the loop, ``look`` for one that is read in a thread."""
 
@@ -44,10 +74,19 @@ class DeviceEntry(NamedTuple):
 
 
 class HostEntry(NamedTuple):
-    """``sample_of`` makes a sample of the source's reading."""
+    """One part of the board.
+
+    Attributes:
+        sample_of: Makes a sample of the source's reading.
+        absent_code: The fault where a board does not have it and must; None for what every board has.
+        every: See `Subject.every`: what changes slowly is looked at less often.
+    """
 
     sample_of: Callable[[HostReading], Sample]
-    rules: Callable[[Thresholds], tuple[Rule, ...]]
+    rules: Callable[[Judging], tuple[Rule, ...]]
+    absent_code: str | None = None
+    every: int = 1
+    category: str = HOST
 
 
 DEVICES: dict[str, DeviceEntry] = {
@@ -72,9 +111,15 @@ DEVICES: dict[str, DeviceEntry] = {
     ),
 }
 HOST_PARTS: dict[str, HostEntry] = {
-    "memory": HostEntry(memory.sample_of, memory.rules),
-    "cpu": HostEntry(cpu.sample_of, cpu.rules),
-    "filesystem": HostEntry(filesystem.sample_of, filesystem.rules),
+    "memory": HostEntry(memory.sample_of, lambda by: memory.rules(by.limits)),
+    "cpu": HostEntry(cpu.sample_of, lambda by: cpu.rules(by.limits)),
+    "filesystem": HostEntry(filesystem.sample_of, lambda by: filesystem.rules(by.limits)),
+    "thermal": HostEntry(thermal.sample_of, lambda by: thermal.rules(by.limits), thermal.CODE, every=3),
+    "link": HostEntry(link.sample_of, lambda _by: link.rules(), link.CODE, category=NETWORK),
+    "route": HostEntry(route.sample_of, lambda _by: route.rules(), every=3, category=NETWORK),
+    "clock": HostEntry(clock.sample_of, lambda by: clock.rules(assumed=by.clock_assumed), every=3),
+    "power": HostEntry(power.sample_of, lambda by: power.rules(by.limits), power.CODE, every=3),
+    "storage": HostEntry(storage.sample_of, lambda by: storage.rules(by.limits), storage.CODE, every=30),
 }
 
 
@@ -109,14 +154,29 @@ def unplaced_subject(name: str, category: str, *, required: bool) -> Subject:
     return Subject(name, category, name, required=required, why_not=why_not)
 
 
-def host_subjects(sources: Sequence[HostSource], limits: Thresholds) -> list[Subject]:
-    """The parts of the board, one for each source."""
-    return [
-        Subject(source.name, HOST, HOST, HOST_PARTS[source.name].rules(limits), host=_look(source))
-        for source in sources
-    ]
+def host_subjects(sources: Sequence[HostSource], judging: Judging = BY_DEFAULT) -> list[Subject]:
+    """The parts of the board, one for each source. One that is not there is unknown, and said so once."""
+    subjects = []
+    for source in sources:
+        entry, required = HOST_PARTS[source.name], source.name in judging.required
+        rules = entry.rules(judging)
+        if entry.absent_code is not None:
+            rules = (absent_rule(entry.absent_code, required=required), *rules)
+        subjects.append(
+            Subject(*(source.name, entry.category, HOST, rules, required), host=_look(source, entry), every=entry.every)
+        )
+    return subjects
 
 
-def _look(source: HostSource) -> HostLook:
-    sample_of = HOST_PARTS[source.name].sample_of
-    return lambda: sample_of(source.read())
+def reach_subject(probe: reach.ReachProbe, name: str, *, required: bool, warn_days: int, every: int) -> Subject:
+    """A host that the terminal must reach."""
+    return Subject(
+        *(name, NETWORK, name, reach.rules(warn_days=warn_days), required),
+        device=probe,
+        every=every,
+        deadline_s=reach.DEADLINE_S,
+    )
+
+
+def _look(source: HostSource, entry: HostEntry) -> HostLook:
+    return lambda: entry.sample_of(source.read())

@@ -23,7 +23,7 @@ from agent.health.probes.host import blocked, unread
 from agent.health.reported import Delay, Moment, ReportedFaults
 from agent.health.rules import BROKEN
 from agent.health.sample import Sample, Value
-from agent.health.subject import DeviceProbe, HostLook, Subject, Watched
+from agent.health.subject import DeviceProbe, HostLook, Subject, TestableProbe, Watched
 from agent.health.truth import OnChange, Truth, tell_nobody
 from agent.runtime.clock import Clock
 from agent.runtime.services import Pulse
@@ -70,7 +70,7 @@ class Monitor:
         Args:
             subjects: See ``catalog.py``; names are unique.
             source: This terminal as a URI reference, ``pos/v1/<site>/<terminal>``: origin of events.
-            interval_s: Between two looks at one subject.
+            interval_s: Between two rounds; a subject is looked at in each, or in each so many (`Subject.every`).
             read_deadline_s: For one look.
             delays: For faults reported by others: how long they must stand, by code.
             on_change: See `OnChange`.
@@ -149,7 +149,7 @@ class Monitor:
             raise NotFound("no such device", field="device", hint=f"there are: {', '.join(sorted(self._watched))}")
         if level not in LEVELS:
             raise BadRequest("no such level of checking", field="level", hint="internal or external")
-        probe = one.subject.device
+        probe = one.subject.device if isinstance(one.subject.device, TestableProbe) else None
         if level == "external" and probe is None:
             raise BadRequest("this device has no external test", field="level", hint="use internal")
         problem = None
@@ -189,7 +189,7 @@ class Monitor:
         for one in self._watched.values():
             if one.due_s > now_s + _SLACK_S:
                 continue
-            one.due_s = self._next_round_s(now_s)
+            one.due_s = self._next_round_s(now_s, one.subject.every)
             if one.lock.locked():
                 continue
             if one.subject.host is not None:
@@ -199,10 +199,10 @@ class Monitor:
         if board:
             tasks.create_task(self._round("the board", partial(self._look_at_board, board)))
 
-    def _next_round_s(self, now_s: float) -> float:
+    def _next_round_s(self, now_s: float, every: int) -> float:
         """On one grid for all, so that they stay due together."""
-        rounds = math.floor((now_s + _SLACK_S - self._begun_s) / self._interval_s) + 1
-        return self._begun_s + rounds * self._interval_s
+        rounds = math.floor((now_s + _SLACK_S - self._begun_s) / self._interval_s)
+        return self._begun_s + (rounds // every + 1) * every * self._interval_s
 
     def _let_time_pass(self) -> None:
         now_s = self._clock.monotonic()
@@ -269,18 +269,19 @@ class Monitor:
         if one.subject.host is not None:
             await self._read_board([one])
         elif one.subject.device is not None:
-            self._take(one, await self._ask(one.subject.name, one.subject.device))
+            self._take(one, await self._ask(one.subject, one.subject.device))
 
-    async def _ask(self, name: str, probe: DeviceProbe) -> Sample:
+    async def _ask(self, subject: Subject, probe: DeviceProbe) -> Sample:
+        deadline_s = subject.deadline_s or self._deadline_s
         try:
-            async with asyncio.timeout(self._deadline_s + _GRACE_S):
-                sample = await probe.look(self._deadline_s)
+            async with asyncio.timeout(deadline_s + _GRACE_S):
+                sample = await probe.look(deadline_s)
         except Exception as err:  # noqa: BLE001  # whatever a probe does wrong, it does to itself
-            return self._contained(name, err)
-        self._broken.pop(name, None)
+            return self._contained(subject.name, err)
+        self._broken.pop(subject.name, None)
         return sample
 
-    async def _test(self, name: str, probe: DeviceProbe) -> str | None:
+    async def _test(self, name: str, probe: TestableProbe) -> str | None:
         """Why the external test failed, or None."""
         try:
             await probe.test()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agent.contract.health import State
 from agent.health.rules import Rule, Track, Verdict, begin, conclude, is_undecided, observe
@@ -18,6 +18,11 @@ class DeviceProbe(Protocol):
     async def look(self, deadline_s: float) -> Sample:
         """CheckHealth internal: no physical effect. What the device does wrong is in the sample, never raised."""
         ...
+
+
+@runtime_checkable
+class TestableProbe(DeviceProbe, Protocol):
+    """One whose device can be made to act."""
 
     async def test(self) -> None:
         """CheckHealth external. Raises `drivers.errors.DriverError` when the test did not pass."""
@@ -40,6 +45,8 @@ class Subject:
         group: Under which its readings are kept.
         required: The terminal does not sell without it.
         ok_detail: Words for when nothing is wrong, where "ok" would say more than can be seen.
+        every: Looked at in each round, or only in each second, third …: all stay on one grid, so wake-ups stay few.
+        deadline_s: For one look of ``device``; None for the monitor's own.
         why_not: Why it cannot be looked at, where neither ``device`` nor ``host`` is given: it stays unknown.
     """
 
@@ -52,6 +59,8 @@ class Subject:
     host: HostLook | None = None
     ok_detail: str = ""
     why_not: str = ""
+    every: int = 1
+    deadline_s: float | None = None
 
 
 @dataclass(slots=True)

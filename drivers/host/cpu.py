@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drivers.errors import HostSourceError
-from drivers.host.source_file import read_source
+from drivers.host.source_file import SourceFile
 from drivers.host_contract import CpuReading, Pressure, PressureLine
 
 _NO_PRESSURE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EOPNOTSUPP})  # kernel built or started without it
@@ -37,16 +37,18 @@ class CpuSource:
     name = "cpu"
 
     def __init__(self, procfs: Path) -> None:
-        self._stat = str(procfs / "stat")
-        self._loadavg = str(procfs / "loadavg")
-        self._cpu, self._memory, self._io = (str(procfs / "pressure" / name) for name in ("cpu", "memory", "io"))
+        self._stat, self._loadavg, self._cpu, self._memory, self._io = (
+            SourceFile(str(procfs / name), self.name)
+            for name in ("stat", "loadavg", "pressure/cpu", "pressure/memory", "pressure/io")
+        )
         self._before: CpuTimes | None = None
+        self._pressures: dict[str, tuple[bytes, Pressure]] = {}
 
     def read(self) -> CpuReading:
         before, self._before = self._before, None  # a failed reading must not stretch the interval of the next
-        times = parse_stat(read_source(self._stat, self.name), self._stat)
+        times = parse_stat(self._stat.read(), self._stat.path)
         busy_pct, iowait_pct = _shares(before, times)
-        load_1m, load_5m, load_15m = parse_loadavg(read_source(self._loadavg, self.name), self._loadavg)
+        load_1m, load_5m, load_15m = parse_loadavg(self._loadavg.read(), self._loadavg.path)
         reading = CpuReading(
             busy_pct,
             iowait_pct,
@@ -60,14 +62,19 @@ class CpuSource:
         self._before = times
         return reading
 
-    def _pressure(self, path: str) -> Pressure | None:
+    def _pressure(self, file: SourceFile) -> Pressure | None:
         try:
-            content = read_source(path, self.name)
+            content = file.read()
         except HostSourceError as err:
             if isinstance(err.__cause__, OSError) and err.__cause__.errno in _NO_PRESSURE:
                 return None
             raise
-        return parse_pressure(content, path)
+        before = self._pressures.get(file.path)
+        if before is not None and before[0] == content:  # most often nothing has waited since
+            return before[1]
+        pressure = parse_pressure(content, file.path)
+        self._pressures[file.path] = content, pressure
+        return pressure
 
 
 def parse_stat(content: bytes, path: str) -> CpuTimes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drivers.errors import HostSourceError
-from drivers.host.source_file import read_source
+from drivers.host.source_file import SourceFile
 from drivers.host_contract import MemoryReading
 
 _KB = 1024
@@ -18,10 +18,10 @@ class MemorySource:
     name = "memory"
 
     def __init__(self, procfs: Path) -> None:
-        self._path = str(procfs / "meminfo")
+        self._file = SourceFile(str(procfs / "meminfo"), self.name)
 
     def read(self) -> MemoryReading:
-        return parse_meminfo(read_source(self._path, self.name), self._path)
+        return parse_meminfo(self._file.read(), self._file.path)
 
 
 def parse_meminfo(content: bytes, path: str) -> MemoryReading:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from agent.contract.health import Thresholds
-from agent.health.catalog import host_subjects
+from agent.health.catalog import Judging, host_subjects
 from agent.health.monitor import Monitor
 from agent.health.reported import Delay
 from agent.health.sample import Value
@@ -23,6 +23,7 @@ from agent.runtime.services import Pulses
 from agent.store.database import Database
 from agent.store.outbox import Outbox
 from drivers.catalog import HOST_SOURCES
+from drivers.host_contract import Board
 from tests.kit.host_tree import HostTree
 
 SOURCE = "pos/v1/shop-1/T-0001"
@@ -122,5 +123,5 @@ async def health_room(
 
 def board(tree: HostTree, watched: Path = Path("/"), limits: Thresholds | None = None) -> list[Subject]:
     """All parts of the emulated board."""
-    sources = [make(tree.procfs, tree.sysfs, watched) for make in HOST_SOURCES.values()]
-    return host_subjects(sources, limits or Thresholds())
+    board = Board(tree.procfs, tree.sysfs, watched)
+    return host_subjects([make(board) for make in HOST_SOURCES.values()], Judging(limits or Thresholds()))

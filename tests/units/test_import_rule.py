@@ -35,6 +35,7 @@ FOR_BOOT_ONLY = {
     "agent.config",
     "agent.devices",
     "agent.model_file",
+    "agent.network_settings",
     "agent.strict_toml",
     "agent.boot",
     "agent.__main__",
@@ -78,7 +79,13 @@ def _broken_rules(name: str, imported: str) -> str | None:
             name == "agent/devices.py"
             or name.startswith("agent/demo/")
             or imported.startswith(
-                ("drivers.contract", "drivers.host_contract", "drivers.sysfs_contract", "drivers.errors")
+                (
+                    "drivers.contract",
+                    "drivers.host_contract",
+                    "drivers.sysfs_contract",
+                    "drivers.reach_contract",
+                    "drivers.errors",
+                )
             )
         ):
             return None

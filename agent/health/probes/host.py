@@ -7,6 +7,7 @@ from agent.health.rules import PROBE_BROKEN, Hold, Limit, Rule
 from agent.health.sample import Sample, Seen
 
 BLOCKED = "blocked"
+ABSENT = "absent"
 
 LINE_RULES: tuple[Rule, ...] = (
     PROBE_BROKEN,
@@ -14,6 +15,22 @@ LINE_RULES: tuple[Rule, ...] = (
     Rule("unread", "unread", State.UNKNOWN, "cannot be read", confirm=Hold(samples=2), blinds=True, absent=False),
 )
 """First in the list of every host subject."""
+
+
+def absent_rule(code: str | None, *, required: bool) -> Rule:
+    """What it means that the board has no such part: nothing is known, or a fault where the model says it must have it.
+
+    Args:
+        code: The fault of a required part.
+    """
+    if required:
+        text = "this board has none, and its model says that it must"
+        return Rule(ABSENT, ABSENT, State.FAILED, text, code, confirm=Hold(samples=2), blinds=True, absent=False)
+    return Rule(ABSENT, ABSENT, State.UNKNOWN, "this board has none", blinds=True, absent=False)
+
+
+NONE_HERE = Sample(False, {ABSENT: True})
+"""The board has no such part."""
 
 
 def unread(detail: str) -> Sample:

@@ -13,6 +13,7 @@ import drivers
 from drivers.catalog import DRIVERS, EMULATORS, HOST_SOURCES
 from drivers.contract import Device, DeviceSpec, Initialisable, OptionValue, PrinterDevice, Recoverable
 from drivers.errors import DeviceGone, DriverError, SpecInvalid
+from drivers.host_contract import Board
 from drivers.sysfs_contract import KeypadDevice, ScreenDevice, ScreenReading, TouchDevice
 
 DRIVERS_FOLDER = Path(drivers.__file__).parent
@@ -69,7 +70,7 @@ def test_every_device_that_the_kernel_lists_is_missing_where_it_lists_nothing(na
 
 @pytest.mark.parametrize("name", sorted(HOST_SOURCES))
 def test_every_host_source_reads_this_machine_and_names_itself_as_in_the_catalog(name: str, tmp_path: Path) -> None:
-    source = HOST_SOURCES[name](Path("/proc"), Path("/sys"), tmp_path)
+    source = HOST_SOURCES[name](Board(Path("/proc"), Path("/sys"), tmp_path))
     assert source.name == name
     source.read()
 

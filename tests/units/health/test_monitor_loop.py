@@ -99,8 +99,10 @@ async def test_looks_due_together_stay_together_after_one_was_repeated(tmp_path:
         await until(lambda: room.monitor._watched["memory"].is_undecided)  # the first miss
         clock.advance(1)
         await until(lambda: room.state("memory")[0] == "unknown")  # the repeat, soon after it
-        due = {one.due_s for one in room.monitor._watched.values()}
-        assert len(due) == 1
+        due = {one.subject.every: one.due_s for one in room.monitor._watched.values()}
+        assert {one.due_s for one in room.monitor._watched.values()} == set(due.values())
+        rounds = {every: (due_s - room.monitor._begun_s) / 10.0 for every, due_s in due.items()}
+        assert rounds == {1: 2.0, 3: 3.0, 30: 30.0}
 
 
 async def test_stopping_in_the_middle_of_a_look_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent.trust.clock_trust import ClockReading, clock_trust, is_trusted, read_kernel_clock
+from agent.trust.clock_trust import clock_trust, is_trusted
+from drivers.host.clock import read_kernel_clock
+from drivers.host_contract import KernelClock
 
 UNSYNCHRONISED = 0x40
 
@@ -12,16 +14,16 @@ UNSYNCHRONISED = 0x40
 @pytest.mark.parametrize(
     ("reading", "trusted"),
     [
-        (ClockReading(0, 0), True),
-        (ClockReading(15_999_999, 0), True),
-        (ClockReading(15_999_999, UNSYNCHRONISED), True),
-        (ClockReading(16_000_000, 0), False),
-        (ClockReading(16_000_000, UNSYNCHRONISED), False),
-        (ClockReading(-1, 0), False),
+        (KernelClock(0, 0), True),
+        (KernelClock(15_999_999, 0), True),
+        (KernelClock(15_999_999, UNSYNCHRONISED), True),
+        (KernelClock(16_000_000, 0), False),
+        (KernelClock(16_000_000, UNSYNCHRONISED), False),
+        (KernelClock(-1, 0), False),
         (None, False),
     ],
 )
-def test_the_kernel_is_believed_below_sixteen_seconds(reading: ClockReading | None, trusted: bool) -> None:
+def test_the_kernel_is_believed_below_sixteen_seconds(reading: KernelClock | None, trusted: bool) -> None:
     assert is_trusted("kernel", reading) is trusted
     assert is_trusted("assume", reading)
 
@@ -30,5 +32,5 @@ def test_the_running_kernel_answers() -> None:
     reading = read_kernel_clock()
     assert reading is not None
     assert 0 <= reading.max_error_us < 2**40
-    assert clock_trust("kernel")() is is_trusted("kernel", read_kernel_clock())
-    assert clock_trust("assume")()
+    assert clock_trust("kernel", read_kernel_clock)() is is_trusted("kernel", read_kernel_clock())
+    assert clock_trust("assume", lambda: None)()

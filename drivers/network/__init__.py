@@ -1,0 +1,1 @@
+"""Hosts elsewhere: can they be reached?"""
