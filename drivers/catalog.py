@@ -34,6 +34,18 @@ def _emulate_printer(argv: list[str]) -> int:
     return run_emulator(argv)
 
 
+def _emulate_keypad(argv: list[str]) -> int:
+    from drivers.emulators.pos_keyboard import run_emulator  # noqa: PLC0415  # as above
+
+    return run_emulator(argv)
+
+
+def _emulate_board(argv: list[str]) -> int:
+    from drivers.emulators.board import run_emulator  # noqa: PLC0415  # as above
+
+    return run_emulator(argv)
+
+
 DRIVERS: dict[str, Driver] = {
     "escpos": Driver("pos_printer", build_escpos),
     "evdev_keypad": Driver("pos_keyboard", build_keypad, found_by=inputs.FOUND_BY),
@@ -41,4 +53,4 @@ DRIVERS: dict[str, Driver] = {
     "drm_screen": Driver("screen", drm.build_screen, found_by=drm.FOUND_BY),
 }
 HOST_SOURCES: dict[str, HostFactory] = {"memory": _memory, "cpu": _cpu, "filesystem": _filesystem}
-EMULATORS: dict[str, EmulatorEntry] = {"printer": _emulate_printer}
+EMULATORS: dict[str, EmulatorEntry] = {"printer": _emulate_printer, "keypad": _emulate_keypad, "board": _emulate_board}

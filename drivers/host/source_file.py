@@ -13,11 +13,11 @@ from drivers.errors import HostSourceError
 _PROCFS_READ_BYTES = 65_536  # /proc/stat of a large machine; one read, so that the numbers belong together
 
 
-def read_source(path: str, source: str, *, may_be_empty: bool = False) -> bytes:
-    """Content of ``path``; empty only where that has a meaning. Blocks as long as the file does.
+def read_source(path: str, source: str) -> bytes:
+    """Content of ``path``, never empty. Blocks as long as the file does.
 
     Raises:
-        HostSourceError: Missing, unreadable, or empty where it may not be.
+        HostSourceError: Missing, unreadable or empty.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -27,6 +27,6 @@ def read_source(path: str, source: str, *, may_be_empty: bool = False) -> bytes:
             os.close(descriptor)
     except OSError as err:
         raise HostSourceError(source, path, f"cannot be read: {err.strerror}") from err
-    if not content and not may_be_empty:
+    if not content:
         raise HostSourceError(source, path, "is empty")
     return content
