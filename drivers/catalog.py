@@ -26,6 +26,18 @@ def _emulate_printer(argv: list[str]) -> int:
     return run_emulator(argv)
 
 
+def _emulate_keypad(argv: list[str]) -> int:
+    from drivers.emulators.pos_keyboard import run_emulator  # noqa: PLC0415  # as above
+
+    return run_emulator(argv)
+
+
+def _emulate_board(argv: list[str]) -> int:
+    from drivers.emulators.board import run_emulator  # noqa: PLC0415  # as above
+
+    return run_emulator(argv)
+
+
 DRIVERS: dict[str, Driver] = {
     "escpos": Driver("pos_printer", build_escpos),
     "evdev_keypad": Driver("pos_keyboard", build_keypad, found_by=inputs.FOUND_BY),
@@ -43,4 +55,4 @@ HOST_SOURCES: dict[str, HostFactory] = {
     "power": lambda board: PowerSource(board.sysfs),
     "storage": lambda board: StorageSource(board.sysfs),
 }
-EMULATORS: dict[str, EmulatorEntry] = {"printer": _emulate_printer}
+EMULATORS: dict[str, EmulatorEntry] = {"printer": _emulate_printer, "keypad": _emulate_keypad, "board": _emulate_board}

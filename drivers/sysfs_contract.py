@@ -1,4 +1,4 @@
-"""Devices that are known by what the kernel lists of them: keypad, touch panel, screen. Readings and protocols.
+"""Devices that are known by what the kernel lists of them: keypad, touch panel, screen. Readings and their protocol.
 
 Nothing here proves that such a device works: a dead key, a dark lamp behind a working driver or a broken glass cannot
 be seen by software. The best that can be said is that no fault was found.
@@ -94,28 +94,21 @@ class ScreenReading:
     backlight: Backlight | None
 
 
-@runtime_checkable
-class KeypadDevice(Device, Protocol):
-    """A keypad. Its node is never opened here: that would be the power to read keys."""
-
-    def read(self) -> KeypadReading:
-        """Look it up in sysfs. May block for ever on a broken file: give it a thread. Raises `HostSourceError`."""
-        ...
+ListedReading = KeypadReading | TouchReading | ScreenReading
 
 
 @runtime_checkable
-class TouchDevice(Device, Protocol):
-    """A touch panel, by its presence alone."""
+class ListedDevice(Device, Protocol):
+    """A device that is known by what the kernel lists of it.
 
-    def read(self) -> TouchReading:
-        """As `KeypadDevice.read`."""
-        ...
+    The node of a keypad is never opened: that would be the power to read keys. Nothing is ever written: writing
+    ``status`` of a screen would make the kernel detect anew, and flicker.
+    """
 
+    def read(self) -> ListedReading:
+        """Look it up, each category with a reading of its own. May block for ever on a broken file: give it a thread.
 
-@runtime_checkable
-class ScreenDevice(Device, Protocol):
-    """A screen. Nothing is ever written: writing ``status`` would make the kernel detect anew, and flicker."""
-
-    def read(self) -> ScreenReading:
-        """As `KeypadDevice.read`."""
+        Raises:
+            HostSourceError: A file that is there says nothing, or nonsense.
+        """
         ...

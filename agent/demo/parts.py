@@ -1,4 +1,4 @@
-"""The processes of the demo: Mosquitto, the printer emulator, the agent. Started, awaited, stopped by their own ids."""
+"""The processes of the demo: Mosquitto, the emulators, the agent. Started, awaited, stopped by their own ids."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def _ask(control: Path, request: dict[str, object]) -> dict[str, object]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(5)
+        sock.connect(str(control))
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        answer = sock.makefile("rb").readline()
+    found: dict[str, object] = json.loads(answer)
+    return found
 
 
 class Part:
@@ -143,13 +153,26 @@ class PrinterPart(Part):
 
     def ask(self, request: dict[str, object]) -> dict[str, object]:
         """One line of JSON to the emulator's control socket, one line back: its state and its counters."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(5)
-            sock.connect(str(self.control))
-            sock.sendall(json.dumps(request).encode() + b"\n")
-            answer = sock.makefile("rb").readline()
-        found: dict[str, object] = json.loads(answer)
-        return found
+        return _ask(self.control, request)
+
+
+class BoardPart(Part):
+    """The emulated board: /proc, /sys and /dev of a terminal in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("board", folder / "board.log")
+        self.folder = folder / "board"
+        self.control = folder / "board.control"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "drivers.emulators", "board"]
+        self.launch([*command, "--folder", str(self.folder), "--control", str(self.control)])
+        made = self.folder / "dev/input"
+        wait_until(f"the board emulator (log: {self.log_file})", lambda: made.exists() and self.control.exists())
+
+    def ask(self, request: dict[str, object]) -> dict[str, object]:
+        """As `PrinterPart.ask`."""
+        return _ask(self.control, request)
 
 
 class AgentPart(Part):

@@ -151,6 +151,21 @@ def unplugged(tour: Tour) -> str:
     return "broker: failed and off while the port was gone, ok after it came back"
 
 
+def keypad_and_screen(tour: Tour) -> str:
+    for fault, device, code in (
+        ("keypad_gone", "keypad-0", "HW-KPD-001"),
+        ("screen_disconnected", "screen-0", "HW-SCR-001"),
+    ):
+        topic = f"{tour.terminal.prefix}dev/{device}/health"
+        tour.terminal.board.ask({"set": {fault: True}})
+        tour.broker.wait_retained(topic, {"state": "failed", "power_state": "off"})
+        if code not in json.dumps(tour.broker.retained(f"{tour.terminal.prefix}agent/faults")):
+            raise DemoFailed(f"the broker's list of faults lacks {code}")
+        tour.terminal.board.ask({"set": {fault: False}})
+        tour.broker.wait_retained(topic, {"state": "ok"})
+    return "broker: HW-KPD-001 and HW-SCR-001 while they were gone, ok after they came back"
+
+
 def _counter(tour: Tour, name: str) -> int:
     counters = tour.printer()["counters"]
     return int(counters[name])
@@ -256,6 +271,7 @@ STEPS: tuple[tuple[str, Callable[[Tour], str]], ...] = (
     ("Card data is refused and left nowhere", card_data),
     ("Paper runs out, readiness falls, a new roll brings it back", paper_end),
     ("The printer is unplugged and plugged in again", unplugged),
+    ("The keypad goes and comes back, and the screen's cable", keypad_and_screen),
     ("A signed order is carried out", ping),
     ("One order sent twice happens once", test_slip_once),
     ("Forged orders are dropped and stall nothing", forged),

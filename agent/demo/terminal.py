@@ -7,7 +7,7 @@ from pathlib import Path
 
 import agent
 from agent.demo.keys import PERSON, make_development_trust
-from agent.demo.parts import AgentPart, BrokerPart, DemoFailed, PrinterPart
+from agent.demo.parts import AgentPart, BoardPart, BrokerPart, DemoFailed, PrinterPart
 from agent.demo.shop import Shop
 
 SITE, TERMINAL, SERIAL, MODEL = "demo-shop", "T-0001", "SN-DEMO-1", "countertop"
@@ -30,6 +30,9 @@ tid = "{tid}"
 [paths]
 state = "{folder}/state"
 run = "{folder}/run"
+procfs = "{board}/proc"
+sysfs = "{board}/sys"
+dev = "{board}/dev"
 
 [uplink]
 host = "127.0.0.1"
@@ -68,12 +71,13 @@ def model_folder() -> Path:
 
 
 class DemoTerminal:
-    """Broker, printer, agent, shop. ``start`` and ``stop`` are whole; parts can be killed one by one in between."""
+    """Broker, printer, board, agent, shop. ``start`` and ``stop`` are whole; in between parts can be killed alone."""
 
     def __init__(self, folder: Path, *, trace_imports: bool = False) -> None:
         self.folder = folder
         self.broker = BrokerPart(folder)
         self.printer = PrinterPart(folder)
+        self.board = BoardPart(folder)
         self.config_file = folder / "agent.toml"
         self.agent = AgentPart(folder, self.config_file, trace_imports=trace_imports)
         self.payment_socket = folder / "run" / "payment.sock"
@@ -105,6 +109,7 @@ class DemoTerminal:
                 folder=self.folder,
                 port=self.broker.port,
                 printer=self.printer.port,
+                board=self.board.folder,
             )
         )
         make_development_trust(self.key_file.parent, self.policy_file)
@@ -114,6 +119,7 @@ class DemoTerminal:
         self.write()
         self.broker.start()
         self.printer.start()
+        self.board.start()
         self.agent.start()
 
     def stop(self) -> None:
@@ -127,5 +133,6 @@ class DemoTerminal:
             if self.agent.running and (code := self.agent.stop()) != 0:
                 raise DemoFailed(f"the agent ended with {code}; log: {self.agent.log_file}")
         finally:
+            self.board.stop()
             self.printer.stop()
             self.broker.stop()

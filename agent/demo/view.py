@@ -32,6 +32,7 @@ def things_to_try(terminal: DemoTerminal) -> list[str]:
         f"{posctl} fleet watch --site {SITE} --broker 127.0.0.1:{terminal.broker.port}",
         f"""echo '{{"set": {{"paper_end": true}}}}' | {emulator}""",
         f"""echo '{{"set": {{"paper_end": false}}}}' | {emulator}""",
+        f"""echo '{{"set": {{"keypad_gone": true}}}}' | socat - UNIX-CONNECT:{terminal.board.control}""",
         f"kill -9 {terminal.agent.pid}    # the demo starts it again",
     ]
 

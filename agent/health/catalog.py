@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from agent.contract.health import Thresholds
@@ -30,6 +29,7 @@ from agent.health.sample import Sample
 from agent.health.subject import DeviceProbe, HostLook, Subject
 from drivers.contract import Device
 from drivers.host_contract import HostReading, HostSource
+from drivers.sysfs_contract import ListedDevice, ListedReading
 
 HOST, NETWORK = "host", "network"
 
@@ -65,12 +65,12 @@ BY_DEFAULT = Judging()
 
 
 class DeviceEntry(NamedTuple):
-    """One category: ``probe`` for a device that is asked from the loop, ``look`` for one that is read in a thread."""
+    """One category: ``probe`` for a device that is asked from the loop, ``sample_of`` for one that the kernel lists."""
 
     rules: Callable[[Traits], tuple[Rule, ...]]
     probe: Callable[[Device], DeviceProbe] | None = None
-    look: Callable[[Device], Sample] | None = None
-    ok_detail: Callable[[Traits], str] = lambda _traits: ""
+    sample_of: Callable[[ListedReading], Sample] | None = None
+    ok_detail: str = ""
 
 
 class HostEntry(NamedTuple):
@@ -96,18 +96,18 @@ DEVICES: dict[str, DeviceEntry] = {
     ),
     "pos_keyboard": DeviceEntry(
         lambda traits: pos_keyboard.rules(has_reader=traits.has_reader),
-        look=pos_keyboard.sample_of_device,
-        ok_detail=lambda traits: pos_keyboard.OK_DETAIL_WITH_READER if traits.has_reader else pos_keyboard.OK_DETAIL,
+        sample_of=pos_keyboard.sample_of,
+        ok_detail=pos_keyboard.OK_DETAIL,
     ),
     "touch": DeviceEntry(
         lambda _traits: touch.RULES,
-        look=touch.sample_of_device,
-        ok_detail=lambda _traits: touch.OK_DETAIL,
+        sample_of=touch.sample_of,
+        ok_detail=touch.OK_DETAIL,
     ),
     "screen": DeviceEntry(
         lambda traits: screen.rules(must_be_on=traits.must_be_on, needs_edid=traits.needs_edid),
-        look=screen.sample_of_device,
-        ok_detail=lambda _traits: screen.OK_DETAIL,
+        sample_of=screen.sample_of,
+        ok_detail=screen.OK_DETAIL,
     ),
 }
 HOST_PARTS: dict[str, HostEntry] = {
@@ -143,8 +143,8 @@ def device_subject(
     return Subject(
         *(device.name, device.category, device.name, entry.rules(traits), required),
         device=entry.probe(device) if entry.probe else None,
-        host=partial(entry.look, device) if entry.look else None,
-        ok_detail=entry.ok_detail(traits),
+        host=_look_at(device, entry.sample_of) if entry.sample_of else None,
+        ok_detail=entry.ok_detail,
     )
 
 
@@ -176,6 +176,12 @@ def reach_subject(probe: reach.ReachProbe, name: str, *, required: bool, warn_da
         every=every,
         deadline_s=reach.DEADLINE_S,
     )
+
+
+def _look_at(device: Device, sample_of: Callable[[ListedReading], Sample]) -> HostLook:
+    if not isinstance(device, ListedDevice):
+        raise TypeError(f"a {device.category} without a reading: {type(device).__name__}")
+    return lambda: sample_of(device.read())
 
 
 def _look(source: HostSource, entry: HostEntry) -> HostLook:

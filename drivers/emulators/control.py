@@ -1,9 +1,9 @@
 """The control socket of an emulator: one JSON object a line in, one out; for shells (``socat``), tests and the demo.
 
 Requests: ``{"get": true}``, ``{"set": {"paper_end": true, "slow": 0.5}}``, ``{"send": "12 12"}`` (bytes in hex that the
-device sends by itself). Answers: ``{"ok": true, "port", "state", "counters", "last_slip"}``, or
-``{"ok": false, "error"}``, and then nothing was changed. A tool for one person on one machine: mode 0600, no other
-protection.
+device sends by itself), ``{"do": "type", …}`` (what else an emulator can do). Answers: ``{"ok": true, "port", "state",
+"counters", "last_slip"}``, or ``{"ok": false, "error"}``, and then nothing was changed. A tool for one person on one
+machine: mode 0600, no other protection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ControlError(Exception):
 
 @dataclass(frozen=True)
 class EmulatorView:
-    """What an emulator says about itself: its port, conditions and behaviour, its own counters, the last slip cut."""
+    """What an emulator says about itself: port, conditions and behaviour, own counters, the last slip of a printer."""
 
     port: str
     state: dict[str, Any]
@@ -48,13 +48,17 @@ class EmulatorControl:
         """State and counters now."""
         return self._ask({"get": True})
 
-    def set(self, **state: bool | float) -> EmulatorView:
+    def set(self, **state: bool | float | str) -> EmulatorView:
         """Change conditions or behaviour; returns once they are in force."""
         return self._ask({"set": state})
 
     def send(self, data: bytes) -> EmulatorView:
         """Let the device send bytes that nobody asked for."""
         return self._ask({"send": data.hex()})
+
+    def do(self, what: str, **arguments: Any) -> EmulatorView:
+        """Let it do something, such as ``type`` for a keypad; returns once that has begun."""
+        return self._ask({"do": what, **arguments})
 
     def _ask(self, request: dict[str, Any]) -> EmulatorView:
         try:
@@ -71,7 +75,7 @@ class EmulatorControl:
         answer = json.loads(line)
         if not answer["ok"]:
             raise ControlError(answer["error"])
-        return EmulatorView(answer["port"], answer["state"], answer["counters"], answer["last_slip"])
+        return EmulatorView(answer["port"], answer["state"], answer["counters"], answer.get("last_slip", []))
 
 
 class ControlServer:

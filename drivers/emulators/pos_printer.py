@@ -12,8 +12,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import signal
-import sys
 import tty
 from collections import deque
 from dataclasses import asdict, dataclass, fields
@@ -22,6 +20,7 @@ from typing import Any
 
 from drivers.emulators.control import ControlError, ControlServer
 from drivers.emulators.escpos_machine import Conditions, EscposMachine
+from drivers.emulators.program import run_program
 
 _GARBAGE = bytes((0xFF, 0x00, 0xA5, 0x55, 0x93))  # nothing of it can be an answer
 _READ_BYTES = 4096
@@ -214,51 +213,16 @@ def run_emulator(argv: list[str]) -> int:
     parser.add_argument("--control", type=Path, required=True, help="unix socket that takes commands")
     parser.add_argument("--state", default="", help="state to begin with: paper_end,cover_open,slow=0.5,…")
     arguments = parser.parse_args(argv)
-    emulator = PrinterEmulator(arguments.port.absolute(), arguments.control.absolute())
-    try:
-        settings = _parse_state(arguments.state)
-        return asyncio.run(_run(emulator, settings, arguments.control.absolute()))
-    except ControlError as err:
-        print(f"printer emulator: {err}", file=sys.stderr)
-        return 2
-    except OSError as err:
-        print(f"printer emulator: {err.filename or arguments.port}: {err.strerror}", file=sys.stderr)
-        return 1
+    port, control = arguments.port.absolute(), arguments.control.absolute()
+    return run_program("printer", PrinterEmulator(port, control), arguments.state, _explanation(port, control))
 
 
-async def _run(emulator: PrinterEmulator, settings: dict[str, Any], control: Path) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await emulator.start()
-    try:
-        emulator.apply(settings)
-        _print_help(emulator.port, control)
-        await stop.wait()
-    finally:
-        await emulator.stop()
-    return 0
-
-
-def _parse_state(text: str) -> dict[str, Any]:
-    """``paper_end,slow=0.5`` → settings; their meaning is checked by `PrinterEmulator.apply`."""
-    settings: dict[str, Any] = {}
-    for item in filter(None, (word.strip() for word in text.split(","))):
-        name, has_value, value = item.partition("=")
-        try:
-            settings[name] = float(value) if has_value else True
-        except ValueError:
-            raise ControlError(f"{name} takes a number") from None
-    return settings
-
-
-def _print_help(port: Path, control: Path) -> None:
+def _explanation(port: Path, control: Path) -> str:
     socat = f"socat - UNIX-CONNECT:{control}"
-    print(
+    return (
         f"printer emulator: port {port}, control {control}\n"
         f"  ask it:      printf '\\020\\004\\001' | socat -t1 - {port},raw,echo=0 | od -An -tx1\n"
         f'  paper out:   echo \'{{"set": {{"paper_end": true}}}}\' | {socat}\n'
         f'  unplug it:   echo \'{{"set": {{"unplugged": true}}}}\' | {socat}\n'
-        f"  its counters: echo '{{\"get\": true}}' | {socat}",
-        flush=True,
+        f"  its counters: echo '{{\"get\": true}}' | {socat}"
     )

@@ -29,7 +29,7 @@ def boottime_s() -> float:
 
 
 class EvdevKeypad:
-    """See `drivers.sysfs_contract.KeypadDevice`."""
+    """See `drivers.sysfs_contract.ListedDevice`."""
 
     category = "pos_keyboard"
 

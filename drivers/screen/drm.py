@@ -17,6 +17,7 @@ from drivers.screen.edid_wire import edid_problem
 from drivers.sysfs_contract import Backlight, Connector, ScreenReading
 
 FOUND_BY = frozenset({"connector", "backlight"})
+_LIMIT_BYTES = 32_768  # 256 blocks of EDID
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 _STATUS = frozenset({"connected", "disconnected", "unknown"})
 _ENABLED = frozenset({"enabled", "disabled"})
@@ -45,7 +46,7 @@ def build_screen(spec: DeviceSpec) -> DrmScreen:
 
 
 class DrmScreen:
-    """See `drivers.sysfs_contract.ScreenDevice`."""
+    """See `drivers.sysfs_contract.ListedDevice`."""
 
     category = "screen"
 
@@ -86,12 +87,12 @@ class DrmScreen:
             raise HostSourceError(self.name, str(self._drm), f"cannot be listed: {err.strerror}") from err
 
     def _connector_at(self, folder: Path) -> Connector:
-        edid = read_source(str(folder / "edid"), self.name, may_be_empty=True)
+        edid = self._whole(folder / "edid")
         return Connector(
             status=self._word(folder / "status", _STATUS),
             enabled=self._word(folder / "enabled", _ENABLED) == "enabled",
             dpms=self._word(folder / "dpms", _DPMS),
-            modes=len(read_source(str(folder / "modes"), self.name, may_be_empty=True).splitlines()),
+            modes=len(self._whole(folder / "modes").splitlines()),
             edid_bytes=len(edid),
             edid_problem=edid_problem(edid),
         )
@@ -112,6 +113,17 @@ class DrmScreen:
         if word not in known:
             raise HostSourceError(self.name, str(path), f"is none of {', '.join(sorted(known))}")
         return word
+
+    def _whole(self, path: Path) -> bytes:
+        """Content that may be empty, and longer than the kernel gives at once."""
+        content = b""
+        try:
+            with open(path, "rb", buffering=0) as file:
+                while len(content) <= _LIMIT_BYTES and (piece := file.read(_LIMIT_BYTES)):
+                    content += piece
+        except OSError as err:
+            raise HostSourceError(self.name, str(path), f"cannot be read: {err.strerror}") from err
+        return content
 
     def _number(self, path: Path) -> int:
         text = read_source(str(path), self.name).removesuffix(b"\n")

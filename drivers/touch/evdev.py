@@ -18,7 +18,7 @@ def build_touch(spec: DeviceSpec) -> EvdevTouch:
 
 
 class EvdevTouch:
-    """See `drivers.sysfs_contract.TouchDevice`."""
+    """See `drivers.sysfs_contract.ListedDevice`."""
 
     category = "touch"
 

@@ -10,13 +10,11 @@ from agent.contract.health import PowerState, State
 from agent.health.probes.host import LINE_RULES
 from agent.health.rules import Hold, Rule
 from agent.health.sample import Sample, Seen, Value
-from drivers.contract import Device
-from drivers.sysfs_contract import KeypadDevice, KeypadReading
+from drivers.sysfs_contract import KeypadReading, ListedReading
 
 OK_DETAIL = "attached; whether each key works only a person can tell"
-OK_DETAIL_WITH_READER = "attached, no key is stuck; whether each key works only a person can tell"
 _TWICE = Hold(samples=2)
-_READER_MAY_BE_SILENT = Hold(samples=3, seconds=60.0)  # it is restarted by itself within a few seconds
+_READER_MAY_BE_SILENT = Hold(samples=3, seconds=20.0)  # it is restarted by itself within a few seconds
 
 
 def rules(*, has_reader: bool) -> tuple[Rule, ...]:
@@ -49,8 +47,10 @@ def rules(*, has_reader: bool) -> tuple[Rule, ...]:
     )
 
 
-def sample_of(reading: KeypadReading) -> Sample:
+def sample_of(reading: ListedReading) -> Sample:
     """A reading as a sample."""
+    if not isinstance(reading, KeypadReading):
+        raise TypeError(f"not a keypad's reading: {type(reading).__name__}")
     if reading.absence is not None:
         gone: dict[str, Value] = {"present": 0}
         return Sample(False, {"missing": True}, gone, {"missing": f"is missing: {reading.absence}"})
@@ -70,10 +70,3 @@ def sample_of(reading: KeypadReading) -> Sample:
         }
     words = f"attached, but whether a key is stuck is not known: {problem}"
     return Sample(True, seen, readings, {"reader_silent": words})
-
-
-def sample_of_device(device: Device) -> Sample:
-    """One look, in a thread. Raises `HostSourceError`."""
-    if not isinstance(device, KeypadDevice):
-        raise TypeError(f"not a keypad: {type(device).__name__}")
-    return sample_of(device.read())

@@ -10,8 +10,7 @@ from agent.contract.health import PowerState, State
 from agent.health.probes.host import LINE_RULES
 from agent.health.rules import Hold, Rule
 from agent.health.sample import Sample, Seen, Value
-from drivers.contract import Device
-from drivers.sysfs_contract import Backlight, Connector, ScreenDevice, ScreenReading
+from drivers.sysfs_contract import Backlight, Connector, ListedReading, ScreenReading
 
 OK_DETAIL = "no fault found; whether the picture is good only a person can tell"
 _TWICE = Hold(samples=2)
@@ -59,8 +58,10 @@ def rules(*, must_be_on: bool, needs_edid: bool) -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def sample_of(reading: ScreenReading) -> Sample:
+def sample_of(reading: ListedReading) -> Sample:
     """A reading as a sample."""
+    if not isinstance(reading, ScreenReading):
+        raise TypeError(f"not a screen's reading: {type(reading).__name__}")
     connector, backlight = reading.connector, reading.backlight
     readings = _connector_readings(connector) | _backlight_readings(backlight)
     if reading.has_connector and connector is None:
@@ -88,13 +89,6 @@ def sample_of(reading: ScreenReading) -> Sample:
         seen["dark"] = None if is_off else not backlight.powered or backlight.brightness == 0
     seen["off"] = is_off
     return Sample(True, seen, readings, details)
-
-
-def sample_of_device(device: Device) -> Sample:
-    """One look, in a thread. Raises `HostSourceError`."""
-    if not isinstance(device, ScreenDevice):
-        raise TypeError(f"not a screen: {type(device).__name__}")
-    return sample_of(device.read())
 
 
 def _connector_readings(connector: Connector | None) -> dict[str, Value]:

@@ -6,8 +6,7 @@ from agent.contract.health import PowerState, State
 from agent.health.probes.host import LINE_RULES
 from agent.health.rules import Rule
 from agent.health.sample import Sample
-from drivers.contract import Device
-from drivers.sysfs_contract import TouchDevice
+from drivers.sysfs_contract import ListedReading, TouchReading
 
 OK_DETAIL = "attached; whether it points right only a person can tell"
 
@@ -26,11 +25,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def sample_of_device(device: Device) -> Sample:
-    """One look, in a thread. Raises `HostSourceError`."""
-    if not isinstance(device, TouchDevice):
-        raise TypeError(f"not a touch panel: {type(device).__name__}")
-    absence = device.read().absence
-    if absence is not None:
-        return Sample(False, {"missing": True}, {"present": 0}, {"missing": f"is missing: {absence}"})
+def sample_of(reading: ListedReading) -> Sample:
+    """A reading as a sample."""
+    if not isinstance(reading, TouchReading):
+        raise TypeError(f"not a touch panel's reading: {type(reading).__name__}")
+    if reading.absence is not None:
+        return Sample(False, {"missing": True}, {"present": 0}, {"missing": f"is missing: {reading.absence}"})
     return Sample(True, {}, {"present": 1})
