@@ -30,7 +30,8 @@ from agent.payment_app.client import (
     TerminalLocked,
 )
 from agent.runtime.clock import SystemClock
-from agent.selling.selling import Lock, Operation, Sales
+from agent.selling.selling import Lock, Sales
+from agent.workflow.roster import RunningOperation
 from tests.kit.rpc_peer import Served, serving, until
 
 AT = "2026-11-21T02:00:00.000Z"
@@ -52,7 +53,7 @@ class Terminal:
     """What is behind the socket; it can be stopped and started again at the same place."""
 
     folder: Path
-    operation: Operation | None = None
+    operation: RunningOperation | None = None
     lock: Lock | None = None
     statuses: list[AppStatus] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -154,7 +155,7 @@ async def test_a_silent_agent_holds_a_sale_up_no_longer_than_two_calls(tmp_path:
 
 
 async def test_an_operation_is_waited_for_as_long_as_one_likes(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, operation=Operation("cmd-1", "reset", 0.05))
+    terminal = Terminal(tmp_path, operation=RunningOperation("cmd-1", "reset", 0.05))
     async with terminal.up():
         with client_at(terminal) as client:
             with pytest.raises(OperationRunning) as caught:
