@@ -181,6 +181,12 @@ class _Agent:
         )
         self._monitor = health.monitor
         database.on_trouble(lambda bad, why: self._monitor.report("TXN-JRN-001", "journal", bad, why))
+        sales = build_sales(
+            settings,
+            clock=clock,
+            report=self._monitor.report,
+            operation=lambda: orders.engine.exclusive,
+        )
         orders = build_orders(
             settings,
             policy=lambda: self._policy,
@@ -190,8 +196,8 @@ class _Agent:
             address=self._address,
             monitor=self._monitor,
         )
-        sales = build_sales(settings, clock=clock, report=self._monitor.report)
         sales.on_change(orders.engine.wake)
+        orders.runs.on_state(self._announcements.operation)
         identity = self._identity(beginning)
         self._doors += build_doors(
             self._loaded,

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from agent.config import Settings
 from agent.runtime.clock import Clock
-from agent.selling.selling import Lock, Operation, Report, Sales
+from agent.selling.selling import Lock, Report, Sales
+from agent.workflow.roster import RunningOperation
 
 
 def build_sales(
@@ -14,7 +15,7 @@ def build_sales(
     *,
     clock: Clock,
     report: Report,
-    operation: Callable[[], Operation | None] = lambda: None,
+    operation: Callable[[], RunningOperation | None],
     lock: Callable[[], Lock | None] = lambda: None,
 ) -> Sales:
     """The desk for the applications that the configuration names."""

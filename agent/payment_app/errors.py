@@ -36,7 +36,12 @@ class RecordRefused(PaymentError):
 
 
 class RecordKept(PaymentError):
-    """Not acknowledged, and kept in ``pending``: go on selling. It is sent again with the next call."""
+    """Not acknowledged, and kept in ``pending``: go on selling. It is sent again with the next call.
+
+    ``durable``: it is in the spool, so that it survives the application's own crash, too.
+    """
+
+    durable = False
 
 
 class AgentSilent(RecordKept):
@@ -57,3 +62,19 @@ class PendingFull(PaymentError):
 
 class TransactionUnknown(PaymentError):
     """The journal holds no such transaction."""
+
+
+class TerminalLocked(PaymentError):
+    """No new sale on this terminal; reversals and settlement go on. `PaymentClient.terminal_state` says why."""
+
+
+class LeaseUnknown(PaymentError):
+    """The lease is over, or was another process's: the agent was restarted, or it was not renewed in time."""
+
+
+class OperationRunning(PaymentError):
+    """The terminal is being worked on. ``retry_after_s``: when to ask again."""
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None, retry_after_s: float) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.retry_after_s = retry_after_s

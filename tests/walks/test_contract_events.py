@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.kit.agent_process import AgentProcess
-from tests.kit.contract_peer import BAD_PARAMS, Peer, eventually, request_of, sale
+from tests.kit.contract_peer import BAD_PARAMS, OF_THE_AGENT, Peer, eventually, request_of, sale
 from tests.kit.printer_process import PrinterProcess
 
 MODEL = """
@@ -163,3 +164,44 @@ def test_a_thousand_subscribers_are_all_told(healthy: Shop) -> None:
         assert {event(peer)["data"]["ready"] for peer in peers} == {False}
         healthy.printer.control.set(cover_open=False)
         assert {event(peer)["data"]["ready"] for peer in peers} == {True}
+
+
+def test_while_an_operation_runs_sales_are_told_to_wait_and_everybody_hears_of_it(healthy: Shop) -> None:
+    order = {"name": "check_device", "arguments": {"device": "printer-0", "level": "external"}}
+    command_id = str(uuid.uuid4())
+    with ExitStack() as stack:
+        payment, support, asking = (
+            stack.enter_context(Peer(path)) for path in (healthy.payment, healthy.control, healthy.payment)
+        )
+        for peer in (payment, support):
+            peer.ask("events.subscribe", kinds=["operation"])
+        healthy.printer.control.set(slow=0.4)
+        with Peer(healthy.control) as ordering:
+            ordering.ask("command.run", command_id=command_id, **order)
+        running = until(payment, "operation", state="running")
+        assert (running["command_id"], running["name"], len(running)) == (command_id, "check_device", 11)
+        state = asking.ask("terminal.state")
+        assert (state["operation"]["command_id"], state["operation"]["name"]) == (command_id, "check_device")
+        for purpose in ("sale", "reversal", "settlement"):
+            error = asking.refused("sale.begin", {"lease_s": 60, "purpose": purpose})
+            assert (error["code"], error["data"]["code"]) == (OF_THE_AGENT, "OPERATION_RUNNING")
+            assert error["data"]["retry_after_s"] > 0
+        assert asking.record(sale())["duplicate"] is False  # a record is never kept out
+        healthy.printer.control.set(slow=0.0)
+        ended = until(payment, "operation", state="succeeded")
+        assert ended["result"] is None  # what it found is for those who may read it
+        assert until(support, "operation", state="succeeded")["result"]["device"] == "printer-0"
+        lease = asking.ask("sale.begin", lease_s=60, purpose="sale")
+        assert asking.ask("terminal.state")["operation"] is None
+        assert asking.ask("sale.end", lease_id=lease["lease_id"]) == {}
+
+
+def test_what_runs_beside_others_concerns_no_sale(healthy: Shop) -> None:
+    with Peer(healthy.payment) as payment, Peer(healthy.control) as support:
+        payment.ask("events.subscribe", kinds=["operation", "readiness"])
+        support.ask("events.subscribe", kinds=["operation"])
+        with Peer(healthy.control) as ordering:
+            ordering.ask("health.check", device="printer-0", level="internal")
+        assert until(support, "operation", state="succeeded")["name"] == "check_device"
+        healthy.printer.control.set(cover_open=True)
+        assert event(payment)["kind"] == "readiness"  # and nothing before it

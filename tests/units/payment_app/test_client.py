@@ -18,6 +18,7 @@ from agent.local_api.payment import PaymentMethods
 from agent.local_api.server import Method
 from agent.payment_app.client import (
     AgentSilent,
+    FileSpool,
     NotAuthorised,
     PaymentClient,
     PendingFull,
@@ -118,6 +119,20 @@ async def test_what_was_saved_is_sent_by_the_next_start_of_the_application(tmp_p
         async with agent(tmp_path) as store:
             assert await asyncio.to_thread(second.retry) == 0
             assert (await store.journal.verify()).upto_sequence == 1
+
+
+async def test_what_waited_in_the_spool_goes_in_order_and_leaves_it(tmp_path: Path) -> None:
+    with client_at(tmp_path, spool=FileSpool(tmp_path / "spool")) as client:
+        for stan in ("000001", "000002"):
+            with pytest.raises(AgentSilent) as caught:
+                client.record(sale(stan=stan))
+            assert caught.value.durable
+    with client_at(tmp_path, spool=FileSpool(tmp_path / "spool")) as client:
+        assert [record["stan"] for record in client.pending] == ["000001", "000002"]
+        async with agent(tmp_path) as store:
+            assert (await asyncio.to_thread(client.record, sale(stan="000003"))).sequence == 3
+            assert (await store.journal.verify()).upto_sequence == 3
+    assert (tmp_path / "spool").read_bytes() == b""
 
 
 async def test_a_restart_of_the_agent_is_not_noticed(tmp_path: Path) -> None:
