@@ -185,7 +185,10 @@ class _Agent:
         self._monitor = health.monitor
         database.on_trouble(lambda bad, why: self._monitor.report("TXN-JRN-001", "journal", bad, why))
         sales = build_sales(
-            settings, clock=clock, report=self._monitor.report, exclusive=lambda: orders.engine.exclusive
+            settings,
+            clock=clock,
+            report=self._monitor.report,
+            operation=lambda: orders.engine.exclusive,
         )
         orders = build_orders(
             settings,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agent.config import Settings
 from agent.runtime.clock import Clock
-from agent.selling.selling import Lock, Operation, Report, Sales
+from agent.selling.selling import Lock, Report, Sales
 from agent.workflow.roster import RunningOperation
 
 
@@ -15,14 +15,9 @@ def build_sales(
     *,
     clock: Clock,
     report: Report,
-    exclusive: Callable[[], RunningOperation | None],
+    operation: Callable[[], RunningOperation | None],
     lock: Callable[[], Lock | None] = lambda: None,
 ) -> Sales:
-    """The desk for the applications that the configuration names; while ``exclusive`` runs, no sale begins."""
-
-    def operation() -> Operation | None:
-        now = exclusive()
-        return None if now is None else Operation(now.command_id, now.name, now.retry_after_s)
-
+    """The desk for the applications that the configuration names."""
     configured = {one.unit: one.name for one in settings.application}
     return Sales(configured, clock, report=report, operation=operation, lock=lock)

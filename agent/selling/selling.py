@@ -23,21 +23,13 @@ from agent.runtime.process_identity import Process, is_alive, unit_of
 from agent.selling import rules
 from agent.selling.applications import Applications
 from agent.selling.leases import Lease, Leases
+from agent.workflow.roster import RunningOperation
 from agent.workflow.wake_up import wait_for
 
 log = structlog.get_logger("selling")
 
 _SLACK_S: Final = 0.05  # beyond the moment itself, so that one look finds it past
 _DETAIL_KEPT: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """An exclusive operation that has begun; sales wait for its end. ``retry_after_s``: when to ask again."""
-
-    command_id: str
-    name: str
-    retry_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,7 @@ class Sales:
         clock: Clock,
         *,
         report: Report,
-        operation: Callable[[], Operation | None] = lambda: None,
+        operation: Callable[[], RunningOperation | None] = lambda: None,
         lock: Callable[[], Lock | None] = lambda: None,
         unit_of: Callable[[Process], str | None] = unit_of,
         is_alive: Callable[[Process], bool] = is_alive,
@@ -159,7 +151,7 @@ class Sales:
         now_s = self._clock.monotonic()
         return replace(self._applications.facts(now_s), lease_left_s=self._leases.left_s(now_s))
 
-    def operation(self) -> Operation | None:
+    def operation(self) -> RunningOperation | None:
         """The exclusive operation that sales wait for."""
         return self._operation()
 

@@ -18,7 +18,8 @@ from agent.contract.health import Readiness, ReadinessReason
 from agent.contract.selling import Selling
 from agent.local_api.sales import SaleMethods
 from agent.runtime.clock import SystemClock
-from agent.selling.selling import Lock, Operation, Sales
+from agent.selling.selling import Lock, Sales
+from agent.workflow.roster import RunningOperation
 from tests.kit.rpc_peer import BAD_PARAMS, OF_THE_AGENT, RpcPeer, Served, serving
 
 AT = "2026-11-21T02:00:00.000Z"
@@ -36,7 +37,7 @@ WELL: dict[str, Any] = {
 class Shop:
     """A payment socket whose terminal may be locked or busy."""
 
-    operation: Operation | None = None
+    operation: RunningOperation | None = None
     lock: Lock | None = None
     reasons: tuple[ReadinessReason, ...] = ()
     reports: list[tuple[str, str, bool, str]] = field(default_factory=list)
@@ -94,7 +95,7 @@ async def _in_another_process(path: Path, method: str, params: dict[str, Any]) -
 
 
 async def test_an_operation_or_a_lock_refuses_with_what_to_do(tmp_path: Path) -> None:
-    shop = Shop(operation=Operation("cmd-1", "reset", 12.5))
+    shop = Shop(operation=RunningOperation("cmd-1", "reset", 12.5))
     async with shop.open(tmp_path) as (_served, peer, _sales):
         for purpose in ("sale", "reversal", "settlement"):
             error = await peer.error("sale.begin", {"lease_s": 60, "purpose": purpose})
@@ -155,7 +156,7 @@ async def test_the_state_of_the_terminal_in_five_fields(tmp_path: Path) -> None:
             "ready": True,
             "reasons": [],
         }
-        shop.lock, shop.operation = Lock("stolen"), Operation("cmd-1", "reset", 2.0)
+        shop.lock, shop.operation = Lock("stolen"), RunningOperation("cmd-1", "reset", 2.0)
         shop.reasons = (ReadinessReason("TERMINAL_LOCKED", "stolen", AT),)
         assert await peer.result("terminal.state") == {
             "locked": True,

@@ -13,7 +13,8 @@ from agent.contract.calls import Purpose
 from agent.contract.selling import AppStatus, Selling
 from agent.errors import Refused
 from agent.runtime.process_identity import Process
-from agent.selling.selling import Lock, Operation, Sales
+from agent.selling.selling import Lock, Sales
+from agent.workflow.roster import RunningOperation
 from tests.kit.manual_clock import ManualClock
 
 SHOP = Process(1000, 41, 900)
@@ -27,7 +28,7 @@ class Counter:
     """A desk on a clock moved by hand, with what it told."""
 
     clock: ManualClock = field(default_factory=ManualClock)
-    operation: Operation | None = None
+    operation: RunningOperation | None = None
     lock: Lock | None = None
     reports: list[tuple[str, str, bool]] = field(default_factory=list)
     changes: int = 0
@@ -79,7 +80,7 @@ def refusal(counter: Counter, purpose: Purpose) -> Refused:
 async def test_while_an_operation_runs_no_lease_begins_and_one_that_lives_goes_on() -> None:
     counter = Counter()
     lease = counter.sales.begin(SHOP, Purpose.SALE, 60)
-    counter.operation = Operation("cmd-1", "reset", 7.5)
+    counter.operation = RunningOperation("cmd-1", "reset", 7.5)
     for purpose in Purpose:
         refused = refusal(counter, purpose)
         assert (refused.reason, refused.facts["retry_after_s"]) == ("OPERATION_RUNNING", 7.5)
