@@ -13,9 +13,8 @@ from msgspec import Struct
 
 from agent.commands.command import Command
 from agent.commands.means import Means
-from agent.commands.names import DeviceName
 from agent.commands.operation import Operation, Touch
-from agent.contract.command import Reason, ReasonCode
+from agent.contract.command import DeviceName, Reason, ReasonCode
 from agent.workflow.plan import IfInterrupted, Plan, Step, StepContext
 
 INTERNAL_TIMEOUT_S: Final = 15.0

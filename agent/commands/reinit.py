@@ -13,11 +13,10 @@ from msgspec import Struct
 from agent.commands import device_plans
 from agent.commands.command import Command
 from agent.commands.means import Means
-from agent.commands.names import DeviceName
 from agent.commands.operation import Operation, Touch
 from agent.commands.reset import unit_refusal
 from agent.commands.unit_plans import UnitPlans
-from agent.contract.command import Reason, ReasonCode
+from agent.contract.command import DeviceName, Reason, ReasonCode
 from agent.workflow.plan import Plan
 
 

@@ -14,11 +14,11 @@ from msgspec import Struct
 from agent.commands import device_plans
 from agent.commands.command import Command
 from agent.commands.means import Means
-from agent.commands.names import DeviceName, UnitName
 from agent.commands.operation import Operation, Touch
 from agent.commands.reboot_plan import reboot_plan
 from agent.commands.unit_plans import UnitPlans
-from agent.contract.command import Reason, ReasonCode
+from agent.contract.command import DeviceName, Reason, ReasonCode
+from agent.contract.unit_name import UnitName
 from agent.workflow.plan import Plan
 
 Level = Literal["reread", "device", "app", "service", "reboot", "power_cycle"]
