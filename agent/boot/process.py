@@ -15,7 +15,8 @@ import agent
 from agent.boot.doors import build_doors
 from agent.boot.health import build_health
 from agent.boot.link import birth_identity, build_link
-from agent.boot.orders import build_orders
+from agent.boot.machine import build_machine
+from agent.boot.orders import Around, build_orders
 from agent.boot.selling import build_sales
 from agent.boot.trust import read_trust
 from agent.config import Loaded, keep_good_copy
@@ -43,6 +44,7 @@ from agent.store import meta
 from agent.store.database import Connection, Database, Worth
 from agent.store.transactions import TransactionJournal
 from agent.uplink.gauges import Gauges
+from agent.uplink.session import Session
 from agent.workflow.engine import Engine
 from agent.workflow.journal import RunJournal
 
@@ -122,6 +124,7 @@ class _Agent:
         self._announcements = Announcements(self._clock)
         self._doors: list[LocalServer] = []
         self._parts: list[Service] = []
+        self._session: Session | None = None
 
     async def serve(self) -> int:
         """Build, open the doors, say READY, wait for the end, stop in order; returns the exit code."""
@@ -195,6 +198,14 @@ class _Agent:
             pulses=self._pulses,
             address=self._address,
             monitor=self._monitor,
+            journal=journal,
+            around=Around(
+                ports=health.drivers,
+                announce=self._announce_again,
+                machine=build_machine(settings, clock),
+                selling=sales.facts,
+                last_report_s=sales.last_report,
+            ),
         )
         sales.on_change(orders.engine.wake)
         orders.runs.on_state(self._announcements.operation)
@@ -214,22 +225,21 @@ class _Agent:
         self._parts += [orders.engine, orders.inbox, self._monitor, sales]
         if uplink is not None:
             capabilities = frozenset(driver.category for driver in health.drivers)
-            self._parts.append(
-                build_link(
-                    uplink,
-                    address=self._address,
-                    identity=birth_identity(settings, identity, capabilities=capabilities, commands=orders.names),
-                    starts=beginning.starts,
-                    database=database,
-                    clock=clock,
-                    pulses=self._pulses,
-                    gauges=gauges,
-                    receive=orders.inbox.receive,
-                    note=orders.security.note,
-                    truth=lambda: self._truth(orders.runs),
-                    on_link=self._link_changed,
-                )
+            self._session = build_link(
+                uplink,
+                address=self._address,
+                identity=birth_identity(settings, identity, capabilities=capabilities, commands=orders.names),
+                starts=beginning.starts,
+                database=database,
+                clock=clock,
+                pulses=self._pulses,
+                gauges=gauges,
+                receive=orders.inbox.receive,
+                note=orders.security.note,
+                truth=lambda: self._truth(orders.runs),
+                on_link=self._link_changed,
             )
+            self._parts.append(self._session)
         return orders.engine
 
     def _identity(self, beginning: _Beginning) -> Identity:
@@ -247,6 +257,9 @@ class _Agent:
         """What a new connection is told before anything that waits."""
         config = Publication("agent/cfg", msgspec.json.encode(ConfigResult(self._loaded.digest)), retain=True)
         return [*self._monitor.publications(), *await runs.open_publications(), config]
+
+    async def _announce_again(self) -> bool:
+        return await self._session.announce_again() if self._session is not None else False
 
     # ── what the parts say of themselves ───────────────────────────────────────────────────────────────────────
     def _link_changed(self, connected: bool, detail: str) -> None:

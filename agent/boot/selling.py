@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from agent.config import Settings
 from agent.runtime.clock import Clock
+from agent.runtime.process_identity import supervised_unit_of, unit_of
 from agent.selling.selling import Lock, Report, Sales
 from agent.workflow.roster import RunningOperation
 
@@ -20,4 +21,5 @@ def build_sales(
 ) -> Sales:
     """The desk for the applications that the configuration names."""
     configured = {one.unit: one.name for one in settings.application}
-    return Sales(configured, clock, report=report, operation=operation, lock=lock)
+    whose = supervised_unit_of if settings.machine.kind == "supervisor" else unit_of
+    return Sales(configured, clock, report=report, operation=operation, lock=lock, unit_of=whose)

@@ -7,34 +7,31 @@ knows whether the slip was printed. That a device is not well is a result of the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from agent.commands.command import Command
-from agent.contract.command import Reason, ReasonCode
+from agent.commands.means import Means
+from agent.commands.operation import Operation, Touch
+from agent.contract.command import DeviceName, Reason, ReasonCode
 from agent.workflow.plan import IfInterrupted, Plan, Step, StepContext
 
 INTERNAL_TIMEOUT_S: Final = 15.0
 EXTERNAL_TIMEOUT_S: Final = 60.0
 
-Check = Callable[[str, str], Awaitable[Struct]]
-
 
 class CheckDeviceArguments(Struct, frozen=True, forbid_unknown_fields=True):
     """``device``: its id in the model or configuration."""
 
-    device: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
+    device: DeviceName
     level: Literal["internal", "external"]
 
 
-def build_check_device(check: Check, devices: Callable[[], frozenset[str]]) -> Command[CheckDeviceArguments]:
-    """``check(device, level)`` answers the device's health; ``devices()``: the ids that can be asked."""
-
+def build_check_device(means: Means) -> Command[CheckDeviceArguments]:
     def plan(arguments: CheckDeviceArguments) -> Plan:
         async def perform(_context: StepContext) -> Struct:
-            return await check(arguments.device, arguments.level)
+            return await means.check(arguments.device, arguments.level)
 
         if arguments.level == "internal":
             step = Step("check", perform, IfInterrupted.REPEAT, INTERNAL_TIMEOUT_S, max_attempts=3)
@@ -42,13 +39,14 @@ def build_check_device(check: Check, devices: Callable[[], frozenset[str]]) -> C
         return Plan((Step("check", perform, IfInterrupted.FAIL, EXTERNAL_TIMEOUT_S),), exclusive=True)
 
     def refuse(arguments: CheckDeviceArguments) -> Reason | None:
-        known = arguments.device in devices()
+        known = arguments.device in means.devices()
         return None if known else Reason(ReasonCode.DEVICE_UNKNOWN, "this terminal has no device of that name")
 
     return Command(
         name="check_device",
         arguments=CheckDeviceArguments,
         plan=plan,
+        touch=lambda arguments: Touch(Operation.READING if arguments.level == "internal" else Operation.TEST),
         needs_trusted_clock=lambda arguments: arguments.level != "internal",
         site_wide=lambda arguments: arguments.level == "internal",
         refuse=refuse,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from agent.commands.operation import Operation, Touch
 from agent.contract.command import Reason, ReasonCode
 from agent.workflow.plan import Plan
 
 A = TypeVar("A", bound=Struct)
+
+_STRICTEST: Final = Touch(Operation.APP_REINIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,9 @@ class Prepared:
 
     plan: Plan
     rule: str
+    touch: Touch
     needs_trusted_clock: bool
+    needs_serial: bool
     site_wide: bool
     refusal: Reason | None
 
@@ -30,15 +35,18 @@ class Prepared:
 class Command(Generic[A]):
     """A command. What depends on the arguments is a function of them; what has the default is the strictest.
 
-    ``arguments`` is a struct that refuses unknown fields; ``site_wide``: may it be ordered of every terminal at once;
-    ``refuse``: what only this terminal can know, for one that it has no such device.
+    ``arguments`` is a struct that refuses unknown fields; ``touch``: what it does here, for the interlocks;
+    ``needs_serial``: the order must name this very piece of hardware; ``site_wide``: may it be ordered of every
+    terminal at once; ``refuse``: what only this terminal can know, for one that it has no such device.
     """
 
     name: str
     arguments: type[A]
     plan: Callable[[A], Plan]
     rule: Callable[[A], str] | None = None
+    touch: Callable[[A], Touch] = lambda _arguments: _STRICTEST
     needs_trusted_clock: Callable[[A], bool] = lambda _arguments: True
+    needs_serial: Callable[[A], bool] = lambda _arguments: False
     site_wide: Callable[[A], bool] = lambda _arguments: False
     refuse: Callable[[A], Reason | None] = lambda _arguments: None
 
@@ -51,7 +59,9 @@ class Command(Generic[A]):
         return Prepared(
             plan=self.plan(decoded),
             rule=self.rule(decoded) if self.rule else self.name,
+            touch=self.touch(decoded),
             needs_trusted_clock=self.needs_trusted_clock(decoded),
+            needs_serial=self.needs_serial(decoded),
             site_wide=self.site_wide(decoded),
             refusal=self.refuse(decoded),
         )

@@ -175,6 +175,8 @@ class Intake:
         problem = _problem(prepared)
         if site_wide and isinstance(prepared, Prepared) and not prepared.site_wide:
             problem = Reason(ReasonCode.INVALID_REQUEST, "this cannot be ordered of a whole site")
+        elif isinstance(prepared, Prepared) and prepared.needs_serial and read.serial is None:
+            problem = Reason(ReasonCode.INVALID_REQUEST, "such an order must name the terminal's serial")
         latest = now + KEPT_UNREAD
         people = tuple(sorted({key.person for key in keys}))
         expires_at = min(request.expires_at, latest) if request else latest

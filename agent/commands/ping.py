@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from agent.commands.command import Command
+from agent.commands.operation import Operation, Touch
 from agent.workflow.plan import IfInterrupted, Plan, Step, StepContext
 
 
@@ -17,6 +18,7 @@ def build_ping() -> Command[PingArguments]:
         name="ping",
         arguments=PingArguments,
         plan=lambda _arguments: _PLAN,
+        touch=lambda _arguments: Touch(Operation.READING),
         needs_trusted_clock=lambda _arguments: False,
         site_wide=lambda _arguments: True,
     )

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, time
+from dataclasses import replace
 
 import msgspec
 
 from agent.commands.catalog import Commands
 from agent.commands.command import Prepared
-from agent.commands.interlocks import Conditions, Wish, may_begin
+from agent.commands.interlocks import Cell, Wish, is_inside, may_begin
+from agent.commands.operation import Touch
+from agent.commands.survey import NO_PAST, Past, Survey
 from agent.contract.command import CommandRequest, Reason, ReasonCode
-from agent.runtime.clock import Clock
 from agent.workflow.engine import Gate, Hold
 from agent.workflow.plan import Plan
 from agent.workflow.transition import Closed, Phase, Run
 
 
-def system_local_time(now: datetime) -> time:
-    """Time of day in the machine's own time zone."""
-    return now.astimezone().time()
-
-
 class Planner:
-    """``plan_for`` and ``gate`` are what the engine asks; ``prepare`` is what admission asks."""
+    """``plan_for`` and ``gate_for`` are what the engine asks; ``prepare`` and ``gate`` are what admission asks."""
 
-    def __init__(
-        self,
-        commands: Commands,
-        clock: Clock,
-        clock_trusted: Callable[[], bool],
-        local_time: Callable[[datetime], time] = system_local_time,
-    ) -> None:
+    def __init__(self, commands: Commands, survey: Survey) -> None:
         self._commands = commands
-        self._clock = clock
-        self._clock_trusted = clock_trusted
-        self._local_time = local_time
+        self._survey = survey
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,20 +41,39 @@ class Planner:
         prepared = self._prepared(run)
         return prepared[1].plan if prepared else None
 
-    async def gate_for(self, run: Run) -> Gate:
-        """What the engine asks before the first step, and again for as long as something holds the run."""
-        return lambda waited_s: self.gate(run, waited_s)
+    def touch_of(self, run: Run) -> Touch | None:
+        """What a stored run does to the terminal; None when this release cannot tell."""
+        prepared = self._prepared(run)
+        return prepared[1].touch if prepared else None
 
-    def gate(self, run: Run, waited_s: float) -> Hold | Closed | None:
+    async def gate_for(self, run: Run) -> Gate:
+        """What the engine asks before the first step, and again for as long as something holds the run.
+
+        Raises:
+            StoreUnavailable: What the journals know of the past cannot be read now.
+        """
+        prepared = self._prepared(run)
+        past = NO_PAST
+        if prepared is not None and self.gate(run, 0.0) is None:  # else the journals do not matter yet
+            past = await self._survey.past(run.command_id, run.name, prepared[1].touch, Cell.BLOCK, Cell.DEFER)
+        return lambda waited_s: self.gate(run, waited_s, past)
+
+    def gate(self, run: Run, waited_s: float, past: Past = NO_PAST) -> Hold | Closed | None:
         """May it begin now?"""
         prepared = self._prepared(run)
         if prepared is None:
             return Closed(Phase.REJECTED, Reason(ReasonCode.UNKNOWN_COMMAND, "this release cannot carry it out"))
         request, command = prepared
-        now = self._clock.now()
-        wish = Wish(request.issued_at, request.expires_at, request.window, command.needs_trusted_clock)
-        trusted = self._clock_trusted()
-        return may_begin(wish, Conditions(now, self._local_time(now), trusted, waited_s))
+        conditions = self._survey.now(past)
+        return may_begin(
+            Wish(request.issued_at, request.expires_at, command.touch),
+            replace(
+                conditions,
+                inside_window=request.window is None or is_inside(request.window, self._survey.local_time()),
+                clock_fits=conditions.clock_trusted or not command.needs_trusted_clock,
+                waited_s=waited_s,
+            ),
+        )
 
     def _prepared(self, run: Run) -> tuple[CommandRequest, Prepared] | None:
         try:

@@ -24,6 +24,9 @@ CommandId = Annotated[
 CommandName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z", description="a key of the command catalog")]
 TerminalId = Annotated[str, Meta(pattern=r"^(_all|[A-Za-z0-9][A-Za-z0-9_-]{0,63})\Z")]
 Serial = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
+DeviceName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z", description="a device's id in the model or configuration")
+]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with offset")]
 TimeOfDay = Annotated[
     str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z", description="HH:MM, the terminal's local time")

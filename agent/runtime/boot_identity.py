@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import Final
+
+UNKNOWN_BOOT: Final = str(uuid.UUID(int=0))
+"""What `read_boot_id` gives where the kernel does not say."""
 
 
 def read_boot_id(procfs: Path) -> str:
@@ -11,4 +15,12 @@ def read_boot_id(procfs: Path) -> str:
     try:
         return str(uuid.UUID((procfs / "sys/kernel/random/boot_id").read_text().strip()))
     except (OSError, ValueError):
-        return str(uuid.UUID(int=0))
+        return UNKNOWN_BOOT
+
+
+def read_uptime_s(procfs: Path) -> float | None:
+    """Seconds since the machine was started; None where the kernel does not say. Source: proc(5), ``/proc/uptime``."""
+    try:
+        return float((procfs / "uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
+SUPERVISED_UNIT: Final = "SUPERVISED_UNIT"
+"""The environment variable in which a unit of the supervisor finds its own name."""
+
 _START_TIME: Final = 22 - 3  # fields are numbered from 1, and the first two stand before the last parenthesis
 
 
@@ -49,6 +52,20 @@ def unit_of(process: Process, proc: Path = PROC) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return service_in(lines) if is_alive(process, proc) else None
+
+
+def supervised_unit_of(process: Process, proc: Path = PROC) -> str | None:
+    """As `unit_of`, where a supervisor keeps the units of an emulated machine: it names them in their environment.
+
+    A process can change its own environment, so this is for a development machine only.
+    """
+    try:
+        environment = (proc / str(process.pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    prefix = f"{SUPERVISED_UNIT}=".encode()
+    named = next((one.removeprefix(prefix) for one in environment if one.startswith(prefix)), None)
+    return named.decode("ascii", "replace") if named and is_alive(process, proc) else None
 
 
 def service_in(cgroup_lines: list[str]) -> str | None:

@@ -22,6 +22,7 @@ from agent.store.database import Database, Worth
 from agent.store.transaction_append import Appender, Stored, offer
 from agent.store.transaction_summary import summary
 from agent.store.transaction_views import TransactionFilters
+from agent.store.unsettled import unsettled
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
@@ -93,6 +94,13 @@ class TransactionJournal:
             cursor = page.next_cursor
             if cursor is None or len(items) >= limit:
                 return SummaryPage(items, cursor)
+
+    async def unsettled_batch(self) -> str | None:
+        """The number of a batch with money in it that is not settled; None when there is none."""
+        piece = await self._database.read(partial(unsettled, below=None))
+        while piece.batch_no is None and piece.below:
+            piece = await self._database.read(partial(unsettled, below=piece.below))
+        return piece.batch_no
 
     async def extent(self) -> tuple[int, int]:
         """First and last sequence; both 0 while the journal is empty."""

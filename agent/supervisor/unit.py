@@ -14,6 +14,7 @@ from agent.machine.machine import UnitState
 from agent.machine.supervisor_wire import UnitCounts
 from agent.runtime.backoff import Backoff
 from agent.runtime.clock import Clock
+from agent.runtime.process_identity import SUPERVISED_UNIT
 from agent.supervisor.child import Child
 from agent.supervisor.folders import empty
 from agent.supervisor.settings import UnitSettings
@@ -106,7 +107,7 @@ class Unit:
             settings.argv,
             folder=self._folder,
             log_file=self._log_file,
-            environment=settings.environment,
+            environment={**settings.environment, SUPERVISED_UNIT: self.name},
             watchdog_s=settings.watchdog_s,
             on_hung=self._hung,
         )

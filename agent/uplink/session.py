@@ -90,11 +90,27 @@ class Session:
         self._attempt = 0
         self._wake = asyncio.Event()
         self._late_will = asyncio.Event()
+        self._serving: Link | None = None
         self.state = LinkState(False, None, "not connected yet", 0)
 
     def wake(self) -> None:
         """Try again now: the network has changed."""
         self._wake.set()
+
+    async def announce_again(self) -> bool:
+        """Publish birth and the own truth once more; False when there is no link to do it on.
+
+        Without one nothing is lost: every new connection begins with it.
+        """
+        link = self._serving
+        if link is None:
+            return False
+        down = False
+        try:
+            await in_own_task(self._announce(link))
+        except* LinkDown:
+            down = True
+        return not down
 
     async def run(self) -> None:
         """Keep a link up. On cancellation say ``online: false``, disconnect, and end.
@@ -185,10 +201,14 @@ class Session:
     async def _tell(self, link: Link) -> None:
         self._late_will.clear()
         await self._announce(link)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._publisher.drain(link), name="uplink-drain")
-            group.create_task(self._publish_gauges(link), name="uplink-gauges")
-            group.create_task(self._correct(link), name="uplink-correct")
+        self._serving = link
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._publisher.drain(link), name="uplink-drain")
+                group.create_task(self._publish_gauges(link), name="uplink-gauges")
+                group.create_task(self._correct(link), name="uplink-correct")
+        finally:
+            self._serving = None
 
     async def _announce(self, link: Link) -> None:
         """The own truth, from the database, never defaults: status first, so that the rest is known to be of now."""

@@ -8,7 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from agent.commands.catalog import build_commands
-from agent.commands.interlocks import INTERLOCKS
+from agent.commands.interlocks import INTERLOCKS, Cell
+from agent.commands.means import Means
+from agent.commands.operation import Operation
 from agent.trust.policy import DEFAULT_RULES
 from docs._generate.forms import form_of_field
 from docs._generate.regions import table
@@ -21,7 +23,7 @@ async def _never(_device: str, _level: str) -> Struct:
 def catalog() -> str:
     """Every command of this release with its arguments and default rule."""
     rows = []
-    for name, command in build_commands(check=_never, devices=frozenset).items():
+    for name, command in build_commands(Means(check=_never, devices=frozenset)).items():
         rows.append((f"`{name}`", _arguments(command.arguments), _rule(name)))
     return table(("command", "arguments", "who may, by default"), rows)
 
@@ -51,9 +53,12 @@ def _who(rule: Any) -> str:
 
 
 def interlocks() -> str:
-    """The published table."""
+    """The published table: what a condition does to each class of operations."""
     rows = []
     for one in INTERLOCKS:
-        longest = "its `expires_at`" if one.longest_s is None else f"{one.longest_s / 3600:g} h, then `expired`"
-        rows.append((f"`{one.code}`", one.text, f"{one.look_again_s:g} s", longest))
-    return table(("reason", "while", "looked at again after", "waits at most until"), rows)
+        cells = (_CELLS[one.cells.get(operation)] for operation in Operation)
+        rows.append((f"`{one.code}`", one.condition, *cells))
+    return table(("reason", "while", *(f"`{operation.value}`" for operation in Operation)), rows)
+
+
+_CELLS = {None: "", Cell.BLOCK: "refused", Cell.DEFER: "waits", Cell.RECORD: "noted"}

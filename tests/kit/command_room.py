@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from agent.commands.catalog import build_commands
 from agent.commands.command import Command
 from agent.commands.inbox import Inbox
 from agent.commands.intake import Identity, Intake
+from agent.commands.means import Means
+from agent.commands.operation import Touch
 from agent.commands.planning import Planner
 from agent.commands.security_log import SecurityLog
-from agent.contract.command import CommandState
+from agent.commands.survey import Survey
+from agent.contract.command import CommandState, Reason
 from agent.contract.policy import Policy
+from agent.contract.selling import NOBODY_SELLS
 from agent.contract.topics import Address
 from agent.runtime.clock import Clock, SystemClock
 from agent.runtime.services import Pulses
@@ -26,6 +31,8 @@ from agent.store.database import Database
 from agent.trust.policy import load_policy
 from agent.workflow.engine import Engine
 from agent.workflow.journal import RunJournal
+from agent.workflow.roster import Cancellation
+from agent.workflow.transition import Run
 from tests.kit.orders import signed_policy
 
 TERMINAL, SERIAL = "T-0001", "SN123"
@@ -57,7 +64,11 @@ class Shelf:
 
 
 class Room:
-    """All parts, made as the composition root makes them. ``trusted`` is the clock's trust, to be changed at will."""
+    """All parts, made as the composition root makes them. How the terminal is can be changed at will.
+
+    ``more``: commands beside those of the release; ``terminal``: fields of `Means` in place of a terminal that has
+    nothing but the shelf's devices.
+    """
 
     def __init__(
         self,
@@ -66,6 +77,7 @@ class Room:
         clock: Clock | None = None,
         policy: Policy | None = None,
         more: Mapping[str, Command[Any]] | None = None,
+        terminal: Mapping[str, Any] | None = None,
         spread_s: float = 0.0,
         database: Callable[[Path, Clock], Database] = Database,
     ) -> None:
@@ -76,8 +88,32 @@ class Room:
         self.reports: list[tuple[str, str, bool, str]] = []
         self.database = database(folder / "agent.db", self.clock)
         self.journal = RunJournal(self.database, self.clock)
-        commands = {**build_commands(check=self.shelf.check, devices=self.shelf.devices), **(more or {})}
-        self.planner = planner = Planner(commands, self.clock, lambda: self.trusted, lambda now: now.time())
+        self.selling = NOBODY_SELLS
+        self.battery_pct: float | None = None
+        self.since_boot_s: float | None = None
+        self.unsettled: str | None = None
+        survey = Survey(
+            self.clock,
+            lambda: self.trusted,
+            self.journal,
+            self._touch_of,
+            selling=lambda: self.selling,
+            battery_pct=lambda: self.battery_pct,
+            since_boot_s=lambda: self.since_boot_s,
+            unsettled_batch=self._unsettled,
+            local_time=lambda now: now.time(),
+        )
+        means = Means(
+            check=self.shelf.check,
+            devices=self.shelf.devices,
+            notes=survey.notes,
+            cancel=self._cancel,
+            find=self.journal.get,
+            selling=lambda: self.selling,
+            clock=self.clock,
+        )
+        means = replace(means, **(terminal or {}))
+        self.planner = planner = Planner({**build_commands(means), **(more or {})}, survey)
         pulse = Pulses(self.clock).add("engine")
         self.engine = Engine(self.journal, planner.plan_for, planner.gate_for, self.clock, pulse)
         address = Address("site-1", TERMINAL)
@@ -92,6 +128,15 @@ class Room:
             clock_trusted=lambda: self.trusted,
             spread_s=lambda: spread_s,
         )
+
+    def _touch_of(self, run: Run) -> Touch | None:
+        return self.planner.touch_of(run)
+
+    async def _cancel(self, command_id: str, reason: Reason) -> Cancellation:
+        return await self.engine.cancel(command_id, reason)
+
+    async def _unsettled(self) -> str | None:
+        return self.unsettled
 
     async def receive(
         self, envelope: bytes, command: str = "ping", *, retained: bool = False, site: bool = False

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.commands.catalog import build_commands
 from agent.commands.command import Prepared
+from agent.commands.means import Means
 from agent.commands.reading import read_order
 from agent.contract.command import Reason, ReasonCode
 from agent.trust.policy import DEFAULT_RULES
@@ -19,7 +20,7 @@ from tests.kit.orders import order_payload
 
 ORDER = order_payload("ping", command_id="c-1")
 SHELF = Shelf()
-COMMANDS = build_commands(check=SHELF.check, devices=SHELF.devices)
+COMMANDS = build_commands(Means(check=SHELF.check, devices=SHELF.devices))
 _LEAF = (
     st.none()
     | st.booleans()

@@ -1,0 +1,55 @@
+"""Is there money in a batch that is not settled yet? Reader thread only.
+
+Looked for from the newest entry backwards and in pieces: an unsettled batch is nearly always among the newest entries,
+and where everything is settled a long journal needs many short reads instead of one long one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from agent.store.database import Connection
+
+ENTRIES_PER_READ: Final = 10_000
+_MONEY_MOVED: Final = "('approved', 'voided', 'refunded')"
+_NOT_OF_A_BATCH: Final = "('pre_auth', 'pre_auth_void', 'balance_inquiry', 'sign_in', 'sign_out', 'settlement')"
+
+
+class Piece(NamedTuple):
+    """``batch_no``: of an unsettled transaction, None when there is none; ``below``: where to go on, 0: nowhere."""
+
+    batch_no: str | None
+    below: int
+
+
+def unsettled(db: Connection, below: int | None) -> Piece:
+    """Look at a piece of the journal: entries before sequence ``below``, or the newest with None.
+
+    A transaction counts by its latest state. It is settled by an approved, balanced settlement of its batch that was
+    recorded later and is still one: one that was reversed settles nothing.
+    """
+    if below is None:
+        below = int(db.execute("SELECT coalesce(max(sequence), 0) FROM entries").fetchone()[0]) + 1
+    first = max(below - ENTRIES_PER_READ, 1)
+    found = db.execute(
+        f"""
+        SELECT batch_no FROM entries AS entry
+         WHERE sequence >= ? AND sequence < ? AND batch_no IS NOT NULL AND conflict_with IS NULL
+           AND state IN {_MONEY_MOVED} AND type NOT IN {_NOT_OF_A_BATCH}
+           AND NOT EXISTS (
+               SELECT 1 FROM entries AS settlement
+                WHERE settlement.batch_no = entry.batch_no AND settlement.binding = entry.binding
+                  AND settlement.settles IS NOT NULL AND settlement.conflict_with IS NULL
+                  AND settlement.sequence > entry.sequence
+                  AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.transaction_id = settlement.transaction_id
+                                     AND later.sequence > settlement.sequence AND later.conflict_with IS NULL
+                                     AND later.state <> 'settled'))
+           AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.transaction_id = entry.transaction_id
+                              AND later.sequence > entry.sequence AND later.conflict_with IS NULL)
+         ORDER BY sequence DESC LIMIT 1""",  # noqa: S608  # words of our own
+        (first, below),
+    ).fetchone()
+    if found is not None:
+        return Piece(str(found[0]), 0)
+    return Piece(None, first if first > 1 else 0)
