@@ -4,13 +4,17 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test lint format bench docs docs-check setup broker clean
+.PHONY: run test lab lint format bench docs docs-check setup broker clean
 
 run: setup broker
 	$(BIN)/pos-agent demo $(ARGS)
 
 test: setup broker
 	$(BIN)/python -m pytest $(ARGS)
+
+lab: setup
+	@.ci/lab-setup
+	POS_AGENT_LAB=$${POS_AGENT_LAB:-required} $(BIN)/python -m pytest -m lab tests/lab $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from pathlib import Path
 import tomli_w
 
 import agent
+from tests.lab.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 UNITS = "usr/lib/systemd/system"
@@ -22,6 +23,30 @@ CONFIGURATION = {
     "application": [{"name": "payment", "unit": "payment.service"}],
     "clock": {"trust": "assume"},  # the container has the host's clock, and may not say whether it is synchronised
 }
+PAYMENT_APPLICATION = """import pathlib, signal
+with pathlib.Path("/var/lib/payment/starts").open("a") as starts:
+    starts.write("start\\n")
+pathlib.Path("/var/cache/payment/menu").write_text("fetched again")
+signal.pause()
+"""
+PAYMENT_UNIT = """[Service]
+ExecStart=/usr/bin/python3 /opt/payment/application.py
+User=payer
+StateDirectory=payment
+CacheDirectory=payment
+Restart=always
+
+[Install]
+WantedBy=multi-user.target
+"""
+# The shipped minute is too long for a test to wait for.
+SHORT_WATCHDOG = "[Service]\nWatchdogSec=3\n"
+USERS = (
+    ("payer", "pos-payment"),  # what a payment application runs as
+    ("technician", "pos-support"),
+    ("owner", "pos-admin,pos-support"),
+    ("stranger", ""),
+)
 MACHINE_LIST = {"units": ["payment.service"]}
 
 
@@ -46,6 +71,22 @@ def lay_out(layer: Path) -> None:
     etc.mkdir(parents=True)
     (etc / "agent.toml").write_text(tomli_w.dumps(CONFIGURATION))
     (etc / "machine.toml").write_text(tomli_w.dumps(MACHINE_LIST))
+    payment = layer / "opt/payment/application.py"
+    payment.parent.mkdir()
+    payment.write_text(PAYMENT_APPLICATION)
+    (layer / "etc/systemd/system/pos-agent.service.d").mkdir(parents=True)
+    (layer / "etc/systemd/system/pos-agent.service.d/lab.conf").write_text(SHORT_WATCHDOG)
+    (layer / "etc/systemd/system/payment.service").write_text(PAYMENT_UNIT)
+
+
+def set_up(terminal: Terminal) -> None:
+    """What an operator types once the files are there."""
+    terminal.run("systemd-sysusers")
+    terminal.run("systemd-tmpfiles", "--create")
+    for user, groups in USERS:
+        terminal.run("useradd", "--system", *(["--groups", groups] if groups else []), user)
+    terminal.run("systemctl", "daemon-reload")
+    terminal.run("systemctl", "enable", "--now", "pos-agent-machine.path", "pos-agent.service", "payment.service")
 
 
 def _units(layer: Path) -> None:

@@ -1,0 +1,40 @@
+"""One booted terminal for all tests of a file, with the product installed and running."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conditions import what_is_missing
+from tests.lab.release import lay_out, set_up
+from tests.lab.root_filesystem import root_filesystem
+from tests.lab.terminal import Terminal
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="session")
+def layers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The release, and below it Debian."""
+    missing = what_is_missing()
+    if missing is not None and os.environ.get("POS_AGENT_LAB") == "required":
+        pytest.fail(f"the lab must run here: {missing}")
+    if missing is not None:
+        pytest.skip(missing)
+    signal.signal(signal.SIGTERM, _interrupted)  # a run that is ended leaves no container behind
+    release = tmp_path_factory.mktemp("release")
+    lay_out(release)
+    return [release, root_filesystem()]
+
+
+@pytest.fixture(scope="module")
+def terminal(layers: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    with Terminal(tmp_path_factory.mktemp("terminal"), layers) as booted:
+        set_up(booted)
+        yield booted
