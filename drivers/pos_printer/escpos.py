@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 _QUIET_S = 0.1  # a line that was silent for so long has no late answer under way: printers answer within a few ms
 _BABBLE_LIMIT_BYTES = 4096
+_GATHER_S = 0.04  # for four answers: a printer takes a few ms for each, a USB adapter hands on every 16 ms
+_TOGETHER_LIMIT_S, _TOGETHER_SHARE = 0.5, 0.25  # of what is left, for a printer that answers only one query at a time
 _RECOVERY_POLL_S = 0.2
 _RESERVE_SHARE, _RESERVE_LIMIT_S = 0.25, 1.0  # part of a deadline kept to ask why the rest was not enough
 _STANDARD_VALUES = ("code_page", "character_set")
@@ -83,6 +85,8 @@ class EscposPrinter:
         self._lock = asyncio.Lock()
         self._begun_report = b""  # first bytes of an ASB report whose rest is still to come
         self._late_answer_possible = False
+        self._confirmed: bytes | None = None  # the four answers of the last look, each told to belong to its query
+        self._answers_together = True
         self._waiting_for = ""
         self._ends_s = 0.0  # on the loop's clock
 
@@ -158,13 +162,21 @@ class EscposPrinter:
 
     # ── the four things it can do ──────────────────────────────────────────────────────────────────────────────
     async def _ask_status(self, stream: Stream) -> PrinterStatus:
-        """Ask the four queries, each after the answer to the one before; once more if answers cannot be told apart."""
+        """Ask the four queries, each after the answer to the one before; once more if answers cannot be told apart.
+
+        While nothing changes they are asked together: the daemon then wakes up once for them, not four times.
+        """
+        if self._confirmed is not None and await self._is_unchanged(stream, self._confirmed):
+            return escpos_wire.parse_status(self._confirmed, self._spec.sensors, self.name)
+        self._confirmed = None
         for _attempt in range(2):
             if self._late_answer_possible or self._take_arrived(stream):
                 await self._wait_until_quiet(stream)
             answers = await self._ask_queries(stream)
             if answers is not None:
-                return escpos_wire.parse_status(answers, self._spec.sensors, self.name)
+                status = escpos_wire.parse_status(answers, self._spec.sensors, self.name)
+                self._confirmed = answers
+                return status
             self._late_answer_possible = True
         raise ProtocolViolation(self.name, "more than one answer to one query; is another program at the port?")
 
@@ -239,6 +251,31 @@ class EscposPrinter:
                 return None
             collected += answers
         return collected
+
+    async def _is_unchanged(self, stream: Stream, confirmed: bytes) -> bool:
+        """Ask all four at once, as the protocol allows; True when every bit is as it was.
+
+        Which answer belongs to which query cannot be told then: whatever is not the same is asked again, one by one.
+        """
+        if not self._answers_together or self._late_answer_possible or self._take_arrived(stream):
+            return False
+        self._waiting_for = "answers to DLE EOT 1 to 4"
+        left_s = self._ends_s - asyncio.get_running_loop().time()
+        line_s = 10 * (len(b"".join(escpos_wire.STATUS_QUERIES)) + len(confirmed)) / self._spec.baud_rate
+        answers = b""
+        try:
+            async with asyncio.timeout(min(_TOGETHER_LIMIT_S, left_s * _TOGETHER_SHARE)):
+                await stream.write(b"".join(escpos_wire.STATUS_QUERIES))
+                await asyncio.sleep(_GATHER_S + line_s)
+                while len(answers) < len(confirmed):
+                    answers += await self._next_answers(stream)
+        except TimeoutError:
+            self._answers_together = not answers  # some and not all: it is one that wants to be asked one by one
+            self._late_answer_possible = True
+            return False
+        answers += self._take_arrived(stream)
+        self._late_answer_possible = len(answers) != len(confirmed)
+        return answers == confirmed
 
     async def _next_answers(self, stream: Stream) -> bytes:
         while True:

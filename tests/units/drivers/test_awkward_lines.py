@@ -224,3 +224,61 @@ async def test_a_driver_opens_its_port_two_hundred_times_without_keeping_anythin
     finally:
         await printer.close()
         port.hang_up()
+
+
+async def test_while_nothing_changes_the_four_queries_go_out_together_and_a_change_is_asked_again_one_by_one() -> None:
+    answers = dict.fromkeys(STATUS_QUERIES, HEALTHY)
+    async with played_printer(lambda query: answers[query]) as (port, printer):
+        writes: list[bytes] = []
+        await printer.read_status(LONG_S)
+        stream = printer._stream
+        assert stream is not None
+        write = stream.write
+
+        async def seen(data: bytes) -> None:
+            writes.append(data)
+            await write(data)
+
+        stream.write = seen  # type: ignore[method-assign]
+        assert not (await printer.read_status(LONG_S)).offline
+        assert writes == [b"".join(STATUS_QUERIES)]
+        answers.update(PAPER_END)
+        assert (await printer.read_status(LONG_S)).paper is Paper.END
+        assert writes[1:] == [b"".join(STATUS_QUERIES), *STATUS_QUERIES]
+        assert (await printer.read_status(LONG_S)).paper is Paper.END
+        assert writes[6:] == [b"".join(STATUS_QUERIES)]
+        assert port.heard == b"".join(STATUS_QUERIES) * 5
+
+
+async def test_a_printer_that_answers_one_query_at_a_time_is_found_out_and_asked_so() -> None:
+    heard = 0
+
+    def answer(query: bytes) -> bytes:
+        nonlocal heard
+        alone, heard = len(port.heard) != heard, len(port.heard)
+        return PAPER_END[query] if alone else b""
+
+    async with played_printer(answer) as (port, printer):
+        for _look in range(4):
+            assert (await printer.read_status(LONG_S)).paper is Paper.END
+        assert printer.communication_error_count == 0
+        assert port.heard == b"".join(STATUS_QUERIES) * 5, "together once, at the second look"
+
+
+async def test_a_stray_byte_and_a_lost_one_are_not_taken_for_the_four_answers() -> None:
+    """The burst is answered by four bytes that belong to other queries: three of them, and one from before."""
+    answers = dict.fromkeys(STATUS_QUERIES, HEALTHY)
+    async with played_printer(lambda query: answers[query]) as (port, printer):
+        await printer.read_status(LONG_S)
+        asked: list[bytes] = []
+
+        def shifted(query: bytes) -> bytes:
+            asked.append(query)
+            if len(asked) == 1:
+                return HEALTHY + PAPER_END[query]
+            return PAPER_END[query] if len(asked) != 4 else b""
+
+        port._answer = shifted
+        status = await printer.read_status(LONG_S)
+        assert (status.paper, status.offline) == (Paper.END, True)
+        assert asked == [*STATUS_QUERIES, *STATUS_QUERIES]
