@@ -17,6 +17,7 @@ import msgspec
 from agent.contract import topics
 from agent.contract.command import CommandRequest, Window
 from agent.errors import BadRequest
+from agent.fleet.arguments import check_arguments, needs_serial
 from agent.runtime.clock import rfc3339
 
 LONGEST_LIFE = timedelta(days=30)
@@ -45,33 +46,49 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 class Wish:
     """What the operator said, for all terminals alike."""
 
-    command_id: str
     name: str
     arguments: dict[str, object]
     life: timedelta
     reason: str | None = None
-    serial: str | None = None
     window: Window | None = None
 
 
-def order_for(wish: Wish, terminal: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One terminal (or ``_all``) and the id of its own order; the id says when it was issued."""
+
+    terminal: str
+    command_id: str
+    serial: str | None = None
+
+
+def order_for(wish: Wish, recipient: Recipient) -> bytes:
     """The payload for one terminal, JSON.
 
     Raises:
-        BadRequest: A name, id, life or target that no terminal would take.
+        BadRequest: A name, id, life, target or arguments that no terminal would take.
     """
     if not timedelta(0) < wish.life <= LONGEST_LIFE:
         raise BadRequest("an order lives from one second to 30 days", field="--expires")
-    if terminal == EVERY_TERMINAL and wish.name not in FOR_EVERY_TERMINAL:
+    everyone = recipient.terminal == EVERY_TERMINAL
+    check_arguments(wish.name, wish.arguments)
+    if everyone and (wish.name not in FOR_EVERY_TERMINAL or wish.arguments.get("level") == "external"):
         raise BadRequest(
-            f"{wish.name} cannot be ordered of a whole site", hint=f"only {', '.join(sorted(FOR_EVERY_TERMINAL))} can"
+            f"{wish.name} cannot be ordered of a whole site by one order",
+            hint="only ping, rebirth and check_device level=internal can; --every gives each terminal its own order",
         )
-    issued_at = issued_at_of(wish.command_id)
-    target = {"terminal": terminal} if wish.serial is None else {"terminal": terminal, "serial": wish.serial}
+    if needs_serial(wish.name, wish.arguments) and recipient.serial is None:
+        raise BadRequest(
+            f"{wish.name} needs the serial of the hardware that is meant",
+            field="--serial",
+            hint=f"--serial SERIAL, for several --serial {recipient.terminal}=SERIAL each, or @FILE with both words",
+        )
+    issued_at = issued_at_of(recipient.command_id)
+    target = {"terminal": recipient.terminal}
     order = Order(
-        command_id=wish.command_id,
+        command_id=recipient.command_id,
         name=wish.name,
-        target=target,
+        target=target if recipient.serial is None else {**target, "serial": recipient.serial},
         issued_at=rfc3339(issued_at),
         expires_at=rfc3339(issued_at + wish.life),
         arguments=wish.arguments,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.contract.command import Window
 from agent.errors import BadRequest
 from agent.fleet.messages import FINAL, OperationState, describe, origin, read_state
-from agent.fleet.orders import Wish, issued_at_of, life, order_for, window
+from agent.fleet.orders import Recipient, Wish, issued_at_of, life, order_for, window
 from agent.fleet.screen import BAD, GOOD
 from agent.fleet.tally import Outcome, Tally
 from agent.runtime.identifiers import uuid7
@@ -20,13 +20,20 @@ from agent.runtime.identifiers import uuid7
 COMMAND_ID = "0192f6d0-7c1e-7000-8000-000000000001"
 
 
+RESET = {"level": "device", "device": "printer-0"}
+
+
 def wish(**changes: object) -> Wish:
-    facts = {"command_id": COMMAND_ID, "name": "reset", "arguments": {"level": "device"}, "life": timedelta(hours=1)}
+    facts = {"name": "reset", "arguments": RESET, "life": timedelta(hours=1)}
     return Wish(**{**facts, **changes})  # type: ignore[arg-type]
 
 
+def to(terminal: str, command_id: str = COMMAND_ID, serial: str | None = None) -> Recipient:
+    return Recipient(terminal, command_id, serial)
+
+
 def test_an_order_has_the_fields_of_the_contract() -> None:
-    payload = order_for(wish(reason="ticket 4711", serial="SN123", window=Window("02:00", "05:00")), "T-0001")
+    payload = order_for(wish(reason="ticket 4711", window=Window("02:00", "05:00")), to("T-0001", serial="SN123"))
     order = json.loads(payload)
     issued = datetime.fromtimestamp(0x0192F6D07C1E / 1000, UTC)
     assert order == {
@@ -35,20 +42,20 @@ def test_an_order_has_the_fields_of_the_contract() -> None:
         "target": {"terminal": "T-0001", "serial": "SN123"},
         "issued_at": issued.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "expires_at": (issued + timedelta(hours=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "arguments": {"level": "device"},
+        "arguments": RESET,
         "reason": "ticket 4711",
         "window": {"from": "02:00", "to": "05:00"},
     }
 
 
 def test_what_was_not_said_is_not_in_the_order() -> None:
-    order = json.loads(order_for(wish(), "T-0001"))
+    order = json.loads(order_for(wish(), to("T-0001")))
     assert set(order) == {"command_id", "name", "target", "issued_at", "expires_at", "arguments"}
     assert order["target"] == {"terminal": "T-0001"}
 
 
 def test_the_same_id_and_words_make_the_very_same_order() -> None:
-    assert order_for(wish(), "T-0001") == order_for(wish(), "T-0001")
+    assert order_for(wish(), to("T-0001")) == order_for(wish(), to("T-0001"))
 
 
 def test_a_new_order_is_issued_now() -> None:
@@ -61,19 +68,20 @@ def test_a_new_order_is_issued_now() -> None:
 )
 def test_an_id_of_another_kind_is_refused(command_id: str) -> None:
     with pytest.raises(BadRequest):
-        order_for(wish(command_id=command_id), "T-0001")
+        order_for(wish(), to("T-0001", command_id))
 
 
 @pytest.mark.parametrize("changes", [{"life": timedelta(days=31)}, {"life": timedelta(0)}, {"name": "Reset"}])
 def test_an_order_that_no_terminal_would_take_is_not_made(changes: dict[str, object]) -> None:
     with pytest.raises(BadRequest):
-        order_for(wish(**changes), "T-0001")
+        order_for(wish(**changes), to("T-0001"))
 
 
 def test_only_harmless_orders_go_to_a_whole_site() -> None:
-    assert json.loads(order_for(wish(name="ping", arguments={}), "_all"))["target"] == {"terminal": "_all"}
-    with pytest.raises(BadRequest):
-        order_for(wish(name="reset"), "_all")
+    assert json.loads(order_for(wish(name="ping", arguments={}), to("_all")))["target"] == {"terminal": "_all"}
+    for name, arguments in (("reset", RESET), ("check_device", {"device": "printer-0", "level": "external"})):
+        with pytest.raises(BadRequest, match="whole site"):
+            order_for(wish(name=name, arguments=arguments), to("_all"))
 
 
 def test_times_and_windows_are_read() -> None:
@@ -189,8 +197,16 @@ def test_only_success_everywhere_is_success(final: str) -> None:
     tally = Tally(["T-1", "T-2"])
     tally.take("T-1", state("succeeded"))
     tally.take("T-2", state(final))
-    expected = {"succeeded": Outcome.SUCCEEDED, "rejected": Outcome.REFUSED}.get(final, Outcome.FAILED)
-    assert tally.outcome() is expected
+    assert tally.outcome() is (Outcome.SUCCEEDED if final == "succeeded" else Outcome.FAILED)
+
+
+def test_refused_is_refused_by_everybody() -> None:
+    tally = Tally(["T-1", "T-2"])
+    tally.take("T-1", state("rejected"))
+    assert tally.outcome() is Outcome.FAILED  # T-2 is silent
+    tally.take("T-2", state("rejected"))
+    assert tally.outcome() is Outcome.REFUSED
+    assert tally.counts() == {"rejected": 2}
 
 
 def test_an_order_to_a_whole_site_is_never_known_to_be_complete() -> None:

@@ -1,0 +1,122 @@
+"""The arguments of the commands of this release: checked before anybody signs them. Pure.
+
+The terminal decides in the end; this only spares an operator a thousand refusals. A command that is not listed here
+goes out unchecked: the terminals may be newer than this program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from agent.commands.check_device import CheckDeviceArguments
+from agent.contract.command import CommandId
+from agent.errors import BadRequest
+
+_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
+_Unit = Annotated[str, Meta(pattern=r"^[A-Za-z0-9@:._\\-]{1,200}\.service\Z")]
+
+
+class NoArguments(Struct, frozen=True, forbid_unknown_fields=True):
+    """``ping``, ``rebirth``."""
+
+
+class CancelArguments(Struct, frozen=True, forbid_unknown_fields=True):
+    """The order to be cancelled."""
+
+    command_id: CommandId
+
+
+class ResetArguments(Struct, frozen=True, forbid_unknown_fields=True):
+    """``device`` goes with ``reread`` and ``device``, ``unit`` with ``app`` and ``service``."""
+
+    level: Literal["reread", "device", "app", "service", "reboot", "power_cycle"]
+    device: _Name | None = None
+    unit: _Unit | None = None
+    force: bool = False
+
+
+class ReinitArguments(Struct, frozen=True, forbid_unknown_fields=True):
+    """``device`` goes with scope ``device``."""
+
+    scope: Literal["device", "app", "terminal"]
+    device: _Name | None = None
+
+
+class ReasonArguments(Struct, frozen=True, forbid_unknown_fields=True):
+    """``lock``, ``unlock``, ``decommission``."""
+
+    reason: str
+
+
+_FORMS: Final[Mapping[str, type[Struct]]] = {
+    "ping": NoArguments,
+    "rebirth": NoArguments,
+    "check_device": CheckDeviceArguments,
+    "cancel": CancelArguments,
+    "reset": ResetArguments,
+    "reinit": ReinitArguments,
+    "lock": ReasonArguments,
+    "unlock": ReasonArguments,
+    "decommission": ReasonArguments,
+}
+_EXAMPLES: Final[Mapping[str, str]] = {
+    "ping": "ping",
+    "rebirth": "rebirth",
+    "check_device": "check_device device=printer-0 level=internal (or external)",
+    "cancel": "cancel command_id=ID",
+    "reset": "reset level=device device=printer-0; levels: reread, device, app, service, reboot, power_cycle",
+    "reinit": "reinit scope=device device=printer-0; scopes: device, app, terminal",
+    "lock": "lock reason=…",
+    "unlock": "unlock reason=…",
+    "decommission": "decommission reason=…",
+}
+EXAMPLES: Final = tuple(_EXAMPLES.values())
+_NAMING_HARDWARE: Final = frozenset({"activate", "switch_provider"})
+
+
+def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
+    """Nothing, when a terminal would take them.
+
+    Raises:
+        BadRequest: With the argument at fault and an example.
+    """
+    form = _FORMS.get(name)
+    if form is None:
+        return
+    try:
+        decoded = msgspec.convert(arguments, form)
+    except msgspec.ValidationError as err:
+        raise BadRequest(f"wrong arguments of {name}: {err}", hint=f"for example: {_EXAMPLES[name]}") from err
+    asked = _device_without_use(decoded)
+    if asked is not None:
+        raise BadRequest(asked, field="device", hint=f"for example: {_EXAMPLES[name]}")
+
+
+def needs_serial(name: str, arguments: Mapping[str, object]) -> bool:
+    """Whether the order must name the piece of hardware, too."""
+    return name in _NAMING_HARDWARE or (name == "reinit" and arguments.get("scope") == "terminal")
+
+
+def people_by_default(name: str, arguments: Mapping[str, object]) -> int:
+    """How many people must sign where the policy says nothing else."""
+    forced = name == "reset" and arguments.get("force") is True
+    return 2 if forced or needs_serial(name, arguments) or name == "decommission" else 1
+
+
+def _device_without_use(decoded: Struct) -> str | None:
+    """What is wrong between two arguments that are right by themselves."""
+    match decoded:
+        case ResetArguments(level="reread" | "device" as level, device=None):
+            return f"reset level={level} needs a device"
+        case ResetArguments(level="app" | "service" | "reboot" | "power_cycle" as level, device=str()):
+            return f"reset level={level} takes no device"
+        case ReinitArguments(scope="device", device=None):
+            return "reinit scope=device needs a device"
+        case ReinitArguments(scope="app" | "terminal" as scope, device=str()):
+            return f"reinit scope={scope} takes no device"
+        case _:
+            return None

@@ -1,0 +1,203 @@
+"""Orders published and seen to their ends, over as many links to the broker as it takes.
+
+An order that may not have arrived is published again, always the very same: a terminal takes a known id for the same
+order and answers with its recorded state. Orders are never retained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from agent.contract import topics
+from agent.errors import LinkDown
+from agent.fleet.broker import Line
+from agent.fleet.messages import OperationState, origin, read_state
+from agent.fleet.orders import EVERY_TERMINAL
+from agent.fleet.tally import Tally
+
+RETRY_S: Final = 1.0
+PATIENCE_S: Final = 60.0
+"""How long a broker that went away is waited for where nobody said how long the whole may take."""
+_SILENT_S: Final = 10.0  # so long a terminal that says nothing holds its place among those at work
+_PUBLISHERS: Final = 8  # as many messages as the link has under way
+_FILTERS_AT_ONCE: Final = 50
+
+Connect = Callable[[], AbstractAsyncContextManager[Line]]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOrder:
+    """``envelope`` goes to ``terminal``, where the order is known by ``command_id``."""
+
+    terminal: str
+    command_id: str
+    envelope: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """Told as it happens."""
+
+    sent: Callable[[SignedOrder], None]
+    state: Callable[[str, OperationState], None]
+    broken: Callable[[str], None]
+    progress: Callable[[], None]
+
+
+class Delivery:
+    """One use. ``follow``: see every order to its end; else it is enough that the broker has them.
+
+    Args:
+        at_once: How many terminals may be at work at the same time, where they are followed.
+        expired: Nothing is sent any more; what became of the orders can still be learned.
+    """
+
+    def __init__(
+        self,
+        site: str,
+        name: str,
+        orders: Sequence[SignedOrder],
+        tally: Tally,
+        listener: Listener,
+        *,
+        follow: bool,
+        at_once: int,
+        expired: bool = False,
+    ) -> None:
+        self._site, self._name = site, name
+        self._orders, self._tally, self._listener = orders, tally, listener
+        self._follow, self._at_once, self._expired = follow, at_once, expired
+        self._ids = {order.command_id for order in orders}
+        self._sent: set[str] = set()  # ids of orders that the broker has, or is just being given
+        self._told: set[str] = set()
+        self._working: dict[str, float] = {}  # terminal → when its order was sent
+        self._moved = asyncio.Event()
+
+    async def run(self, connect: Connect) -> None:
+        """Until everything is sent, and with ``follow`` at its end: then the caller sets the time limit.
+
+        Raises:
+            LinkDown: The broker cannot be reached, or went away for longer than is waited for.
+            Refused: It does not let this operator read or write.
+        """
+        loop = asyncio.get_running_loop()
+        lost_s: float | None = None
+        while True:
+            try:
+                async with connect() as link:
+                    lost_s = None
+                    await self._over(link)
+                    return
+            except LinkDown as err:
+                now_s = loop.time()
+                first_try = lost_s is None and not self._told and not err.facts.get("was_open")
+                lost_s = lost_s or now_s
+                if first_try or (not self._follow and now_s - lost_s > PATIENCE_S):
+                    raise
+                self._listener.broken(err.message)
+            await asyncio.sleep(RETRY_S)
+
+    async def _over(self, link: Line) -> None:
+        try:
+            if self._follow:
+                await self._subscribe(link)
+                self._unsend_silent()
+                await _all_or_first_failure(self._send(link), self._receive(link))
+            else:
+                await self._send(link)
+        except LinkDown as err:
+            err.facts["was_open"] = True
+            raise
+
+    def _unsend_silent(self) -> None:
+        """After a broken link: whoever said nothing may never have got it; the broker may have lost it, too."""
+        self._sent = {order.command_id for order in self._orders if self._tally.heard(order.terminal)} & self._sent
+        self._working = {name: sent_s for name, sent_s in self._working.items() if self._tally.heard(name)}
+
+    async def _subscribe(self, link: Line) -> None:
+        filters = []
+        for order in self._orders:
+            who = "+" if order.terminal == EVERY_TERMINAL else order.terminal
+            filters.append(topics.Address(self._site, who).topic(topics.operation(self._name, order.command_id)))
+        for begin in range(0, len(filters), _FILTERS_AT_ONCE):
+            await link.subscribe(filters[begin : begin + _FILTERS_AT_ONCE])
+
+    async def _send(self, link: Line) -> None:
+        waiting = [
+            order
+            for order in self._orders
+            if order.command_id not in self._sent and not self._tally.final(order.terminal) and not self._expired
+        ]
+        waiting.reverse()
+
+        async def publish_in_turn() -> None:
+            while waiting:
+                await self._turn()
+                if not waiting:
+                    return
+                order = waiting.pop()
+                self._sent.add(order.command_id)
+                self._working[order.terminal] = asyncio.get_running_loop().time()
+                try:
+                    address = topics.Address(self._site, order.terminal)
+                    await link.publish(address.topic(topics.request(self._name)), order.envelope)
+                except BaseException:
+                    self._sent.discard(order.command_id)
+                    raise
+                if order.command_id not in self._told:
+                    self._told.add(order.command_id)
+                    self._listener.sent(order)
+                self._listener.progress()
+
+        count = min(_PUBLISHERS, self._at_once, len(waiting))
+        await _all_or_first_failure(*(publish_in_turn() for _ in range(count)))
+
+    async def _turn(self) -> None:
+        """Wait while as many terminals are at work as may be."""
+        while self._follow and self._at_work() >= self._at_once:
+            self._moved.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), RETRY_S)
+
+    def _at_work(self) -> int:
+        now_s = asyncio.get_running_loop().time()
+        for terminal, sent_s in list(self._working.items()):
+            silent = not self._tally.heard(terminal) and now_s - sent_s >= _SILENT_S
+            if silent or self._tally.final(terminal):
+                del self._working[terminal]
+        return len(self._working)
+
+    async def _receive(self, link: Line) -> None:
+        if self._tally.complete():
+            return
+        async for message in link.messages():
+            where = origin(message.topic)
+            state = read_state(message.payload)
+            if where is None or state is None or state.command_id not in self._ids or state.name != self._name:
+                continue
+            if self._tally.take(where.terminal, state):
+                self._moved.set()
+                self._listener.state(where.terminal, state)
+                self._listener.progress()
+            if self._tally.complete():
+                return
+
+
+async def _all_or_first_failure(*work: Awaitable[None]) -> None:
+    """Run together; the first failure ends the others and is raised as it is."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            raise failure
