@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import msgspec
@@ -9,21 +10,27 @@ from msgspec import Struct
 
 from agent.commands.catalog import build_commands
 from agent.commands.interlocks import INTERLOCKS, Cell
-from agent.commands.means import Means
 from agent.commands.operation import Operation
 from agent.trust.policy import DEFAULT_RULES
 from docs._generate.forms import form_of_field
 from docs._generate.regions import table
 
 
-async def _never(_device: str, _level: str) -> Struct:
-    raise AssertionError("nothing is checked while documents are made")
+class _Nothing:
+    """Stands for whatever a command acts upon: nothing is done while documents are made."""
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("nothing is carried out while documents are made")
+
+    def __getattr__(self, _name: str) -> _Nothing:
+        return self
 
 
 def catalog() -> str:
     """Every command of this release with its arguments and default rule."""
     rows = []
-    for name, command in build_commands(Means(check=_never, devices=frozenset)).items():
+    parts: dict[str, Any] = {name: _Nothing() for name in signature(build_commands).parameters}
+    for name, command in build_commands(**parts).items():
         rows.append((f"`{name}`", _arguments(command.arguments), _rule(name)))
     return table(("command", "arguments", "who may, by default"), rows)
 
