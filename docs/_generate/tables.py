@@ -38,11 +38,10 @@ def _duration(seconds: float) -> str:
 def thresholds() -> str:
     rows = []
     for field in msgspec.structs.fields(Thresholds):
-        limit = field.default
-        numbers = [f"{getattr(limit, one.name):g}" for one in msgspec.structs.fields(type(limit))]
-        rows.append((f"`[thresholds.{field.name}]`", *numbers))
-    names = tuple(f"`{one.name}`" for one in msgspec.structs.fields(type(Thresholds().memory_available)))
-    return table(("table", *names), rows)
+        values = [(one.name, getattr(field.default, one.name)) for one in msgspec.structs.fields(type(field.default))]
+        keys = ", ".join(f"`{name}` = {'none' if value is None else format(value, 'g')}" for name, value in values)
+        rows.append((f"`[thresholds.{field.name}]`", keys))
+    return table(("table", "keys and their defaults"), rows)
 
 
 def channels() -> str:
