@@ -1,4 +1,4 @@
-"""The processes of the demo: Mosquitto, the emulators, the agent. Started, awaited, stopped by their own ids."""
+"""The processes of the demo: Mosquitto, the emulators, the supervisor. Started, awaited, stopped by their own ids."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 START_S = 30.0
-STOP_S = 15.0
+STOP_S = 20.0
 
 
 class DemoFailed(Exception):
@@ -43,13 +44,21 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _ask(control: Path, request: dict[str, object]) -> dict[str, object]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(5)
-        sock.connect(str(control))
-        sock.sendall(json.dumps(request).encode() + b"\n")
-        answer = sock.makefile("rb").readline()
-    found: dict[str, object] = json.loads(answer)
+def ask(control: Path, request: dict[str, object]) -> dict[str, Any]:
+    """One line of JSON to a control socket, one line back.
+
+    Raises:
+        DemoFailed: Nobody answers there.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(30)
+            sock.connect(str(control))
+            sock.sendall(json.dumps(request).encode() + b"\n")
+            answer = sock.makefile("rb").readline()
+        found: dict[str, Any] = json.loads(answer)
+    except (OSError, ValueError) as err:
+        raise DemoFailed(f"{control} does not answer: {err}") from err
     return found
 
 
@@ -71,12 +80,6 @@ class Part:
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        if self.process is None:
-            raise DemoFailed(f"{self.name} was not started")
-        return self.process.pid
 
     def stop(self) -> int:
         """SIGTERM and the exit code; SIGKILL when it does not end in time, which is a failure of the part."""
@@ -128,90 +131,125 @@ class BrokerPart(Part):
         return False
 
 
-class PrinterPart(Part):
-    """The ESC/POS emulator behind a pseudo-terminal, with its own counters."""
+class EmulatorPart(Part):
+    """One shipped emulator with its control socket.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__("printer", folder / "printer.log")
-        self.port = folder / "printer-0"
-        self.control = folder / "printer-0.control"
+    Args:
+        kind: As ``pos-agent emulate`` takes it.
+        makes: A file that is there once it works.
+    """
+
+    def __init__(self, folder: Path, name: str, kind: str, options: Sequence[str], makes: Path) -> None:
+        super().__init__(name, folder / f"{name}.log")
+        self.control = folder / f"{name}.control"
+        self._command = [sys.executable, "-m", "drivers.emulators", kind, *options, "--control", str(self.control)]
+        self._makes = makes
 
     def start(self) -> None:
-        self.launch(
-            [
-                sys.executable,
-                "-m",
-                "drivers.emulators",
-                "printer",
-                "--port",
-                str(self.port),
-                "--control",
-                str(self.control),
-            ]
+        self.launch(self._command)
+        wait_until(
+            f"the emulator {self.name} (log: {self.log_file})",
+            lambda: os.path.lexists(self._makes) and self.control.exists(),
         )
-        wait_until(f"the printer emulator (log: {self.log_file})", lambda: self.port.exists() and self.control.exists())
 
-    def ask(self, request: dict[str, object]) -> dict[str, object]:
+    def ask(self, request: dict[str, object]) -> dict[str, Any]:
         """One line of JSON to the emulator's control socket, one line back: its state and its counters."""
-        return _ask(self.control, request)
+        return ask(self.control, request)
+
+    def set(self, **state: object) -> dict[str, Any]:
+        """Change its state; raises `DemoFailed` when it does not know it."""
+        answer = self.ask({"set": state})
+        if not answer.get("ok"):
+            raise DemoFailed(f"{self.name}: {answer.get('error')}")
+        return answer
 
 
-class BoardPart(Part):
-    """The emulated board: /proc, /sys and /dev of a terminal in a folder."""
+class PrinterPart(EmulatorPart):
+    """The ESC/POS emulator behind a pseudo-terminal at ``port``."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__("board", folder / "board.log")
-        self.folder = folder / "board"
-        self.control = folder / "board.control"
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "drivers.emulators", "board"]
-        self.launch([*command, "--folder", str(self.folder), "--control", str(self.control)])
-        made = self.folder / "dev/input"
-        wait_until(f"the board emulator (log: {self.log_file})", lambda: made.exists() and self.control.exists())
-
-    def ask(self, request: dict[str, object]) -> dict[str, object]:
-        """As `PrinterPart.ask`."""
-        return _ask(self.control, request)
+        self.port = folder / "printer-0"
+        super().__init__(folder, "printer", "printer", ["--port", str(self.port)], makes=self.port)
 
 
-class AgentPart(Part):
-    """The agent, started as systemd would: it tells READY=1 on a notification socket."""
+class SupervisorPart(Part):
+    """The process supervisor: keeps the terminal's own programs as systemd would, below the demo's folder alone."""
 
-    def __init__(self, folder: Path, config_file: Path, *, trace_imports: bool) -> None:
-        super().__init__("agent", folder / "agent.log")
-        self._options = ["-X", "importtime"] if trace_imports else []
-        self._folder = folder
+    def __init__(self, folder: Path, config_file: Path, control: Path) -> None:
+        super().__init__("supervisor", folder / "supervisor.log")
+        self.control = control
         self._config_file = config_file
-        self.notifications: list[str] = []
 
     def start(self) -> None:
         address = f"\0pos-agent-demo-{os.getpid()}-{time.monotonic_ns()}"
-        self.notifications = []
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(address)
-            self.launch(
-                [
-                    sys.executable,
-                    "-OO",
-                    *self._options,
-                    "-m",
-                    "agent.demo.daemon",
-                    str(self._config_file),
-                    str(self._folder),
-                ],
-                env={**os.environ, "NOTIFY_SOCKET": "@" + address[1:]},
-            )
-            wait_until(f"the agent's READY=1 (log: {self.log_file})", lambda: self._heard(notify, "READY=1"))
+            command = [sys.executable, "-m", "agent.supervisor", "--config", str(self._config_file)]
+            self.launch(command, env={**os.environ, "NOTIFY_SOCKET": "@" + address[1:]})
+            wait_until(f"all units (log: {self.log_file})", lambda: self._heard(notify))
 
-    def _heard(self, notify: socket.socket, line: str) -> bool:
+    def _heard(self, notify: socket.socket) -> bool:
         if not self.running:
-            raise DemoFailed(f"the agent ended with {self.process and self.process.returncode}; log: {self.log_file}")
-        if select.select([notify], [], [], 0.1)[0]:
-            self.notifications += notify.recv(4096).decode().split("\n")
-        return line in self.notifications
+            raise DemoFailed(f"the supervisor ended; log: {self.log_file}")
+        return bool(select.select([notify], [], [], 0.1)[0]) and b"READY=1" in notify.recv(4096)
+
+    def counters(self) -> dict[str, Any]:
+        """``units``: name → starts, watchdog, emptied; ``acts``: order → times begun; ``reboots``."""
+        found: dict[str, Any] = ask(self.control, {"verb": "counters"})["counters"]
+        return {**found, "units": {unit["unit"]: unit for unit in found["units"]}}
+
+    def last_exit_code(self, unit: str) -> int | None:
+        """With what the unit's last process ended, by the supervisor's log."""
+        for line in reversed(self.log_file.read_text().splitlines()):
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "unit.ended" and event.get("unit") == unit:
+                return int(event["exit_code"])
+        return None
+
+
+class UnitView:
+    """One unit that the supervisor keeps, seen from outside."""
+
+    def __init__(self, supervisor: SupervisorPart, name: str, log_file: Path) -> None:
+        self.name = name
+        self.log_file = log_file
+        self._supervisor = supervisor
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """``active``, ``main_pid``, ``invocation``; an empty one while nobody can say."""
+        try:
+            found: dict[str, Any] = ask(self._supervisor.control, {"verb": "state", "unit": self.name})["state"]
+        except (DemoFailed, KeyError):
+            return {}
+        return found
+
+    @property
+    def pid(self) -> int:
+        pid = self.state.get("main_pid")
+        if pid is None:
+            raise DemoFailed(f"{self.name} does not run; log: {self.log_file}")
+        return int(pid)
+
+    @property
+    def starts(self) -> int:
+        """How often it was started since the supervisor was."""
+        return int(self._supervisor.counters()["units"][self.name]["starts"])
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut does to a process; the supervisor starts it again."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def await_another(self, invocation: str) -> None:
+        """Return once it runs anew: active, and not as ``invocation``."""
+
+        def runs_anew() -> bool:
+            state = self.state
+            return state.get("active") == "active" and state.get("invocation") != invocation
+
+        wait_until(f"{self.name} to be started again (log: {self.log_file})", runs_anew)
 
     def imported(self) -> set[str]:
-        """Every module the process has imported so far, as its interpreter wrote it to standard error."""
+        """Every module its processes have imported so far, as their interpreter wrote it to standard error."""
         lines = self.log_file.read_text(errors="replace").splitlines()
         return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}

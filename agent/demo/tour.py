@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"pos-agent demo: {folder} is not empty; give a new --folder", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _interrupt)
-    code = _run(DemoTerminal(folder, trace_imports=options.script), script=options.script)
+    code = _run(DemoTerminal(folder, trace_imports=options.script, selling=not options.script), script=options.script)
     if options.folder is None and code == 0:
         shutil.rmtree(folder)
     else:

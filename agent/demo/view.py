@@ -1,85 +1,86 @@
-"""The live view of the demo: one screen a second from control.sock, and what to try in a second shell."""
+"""The live view of the demo: ``posctl top`` on this terminal, and what to try in a second shell."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
-from agent.demo.terminal import SITE, TERMINAL, DemoTerminal
-from agent.payment_app.client import PaymentError
+from agent.demo.parts import DemoFailed
+from agent.demo.terminal import SHOP_UNIT, SITE, TERMINAL, DemoTerminal
 
-TRIES = "commands-to-try.txt"
-_HOME_AND_CLEAR_BELOW = "\x1b[H\x1b[J"
+TRIES = "try"
+_READ_S = 4.0
 
 
-def things_to_try(terminal: DemoTerminal) -> list[str]:
-    """Commands for a second shell, whole, ready to be pasted."""
+def things_to_try(terminal: DemoTerminal) -> list[tuple[str, list[str]]]:
+    """What one might want to see, and the commands for a second shell, whole, ready to be pasted."""
     control = f"--socket {terminal.control_socket}"
-    fleet = f"--site {SITE} --terminal {TERMINAL} --key {terminal.key_file} --broker 127.0.0.1:{terminal.broker.port}"
+    broker = f"--broker 127.0.0.1:{terminal.broker.port} --site {SITE}"
+    fleet = f"fleet send {broker} --terminal {TERMINAL} --key {terminal.key_file} --wait 60s"
     posctl = shutil.which("posctl", path=f"{sys.exec_prefix}/bin") or f"{sys.executable} -m agent.ctl"
-    emulator = f"socat - UNIX-CONNECT:{terminal.printer.control}"
+
+    def switch(emulator: str, name: str) -> list[str]:
+        path = terminal.folder / f"{emulator}.control"
+        return [
+            f"""echo '{{"set": {{"{name}": {value}}}}}' | socat - UNIX-CONNECT:{path}""" for value in ("true", "false")
+        ]
+
+    printer = "device=printer-0"
     return [
-        f"{posctl} status {control}",
-        f"{posctl} txn list {control}",
-        f"{posctl} command run check_device device=printer-0 level=external --wait 20 {control}",
-        f"{posctl} fleet send {fleet} --wait 20s ping",
-        f"{posctl} fleet watch --site {SITE} --broker 127.0.0.1:{terminal.broker.port}",
-        f"""echo '{{"set": {{"paper_end": true}}}}' | {emulator}""",
-        f"""echo '{{"set": {{"paper_end": false}}}}' | {emulator}""",
-        f"""echo '{{"set": {{"keypad_gone": true}}}}' | socat - UNIX-CONNECT:{terminal.board.control}""",
-        f"kill -9 {terminal.agent.pid}    # the demo starts it again",
+        ("the paper ends; a new roll", switch("printer", "paper_end")),
+        ("the printer's cover is opened; closed", switch("printer", "cover_open")),
+        ("a key of the keypad is stuck; released", switch("keypad", "stuck")),
+        ("the screen's cable is pulled; plugged in", switch("board", "screen_disconnected")),
+        (
+            "the cutter jams; the paper is taken out; a signed reset",
+            [*switch("printer", "cutter_error"), f"{posctl} {fleet} reset level=device {printer}"],
+        ),
+        ("a customer stands at the counter, and a reset waits; they leave", switch("shop", "customer")),
+        ("the payment application is restarted", [f"{posctl} {fleet} reset level=app"]),
+        ("the terminal is rebooted (this demo's own programs)", [f"{posctl} {fleet} reset level=reboot"]),
+        ("a test slip, ordered at the counter", [f"{posctl} check printer-0 --external {control}"]),
+        ("the journal", [f"{posctl} txn list {control}", f"{posctl} txn summary {control}"]),
+        ("what the operator sees", [f"{posctl} fleet watch {broker}"]),
+        ("kill the agent: the supervisor starts it again", [f"kill -9 {terminal.agent.pid}"]),
+        ("kill the payment application", [f"kill -9 {terminal.shop_unit.pid}    # {SHOP_UNIT}"]),
     ]
 
 
-def _screen(terminal: DemoTerminal) -> str:
-    command = [sys.executable, "-m", "agent.ctl", "status", "--socket", str(terminal.control_socket)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
-    return done.stdout or done.stderr
-
-
-def fit_screen(status: str, sold: str, tries: list[str], folder: Path, size: os.terminal_size) -> str:
-    """As much as the terminal holds, the state first; commands that have no room are in a file, which is named."""
-    lines = [*status.rstrip("\n").splitlines(), "", sold]
-    needed = len(lines) + sum(1 + len(line) // size.columns for line in tries) + 3
-    if needed < size.lines:
-        lines += ["", "Try in a second shell (Ctrl-C ends the demo):", *tries]
-    else:
-        lines = [*lines[: size.lines - 3], f"commands to try: cat {folder / TRIES}   Ctrl-C ends the demo"]
-    return "\n".join(lines)
+def written(tries: Sequence[tuple[str, list[str]]]) -> str:
+    """As a text for people."""
+    parts = ["\n".join([f"# {what}", *commands]) for what, commands in tries]
+    return "\n\n".join(parts) + "\n"
 
 
 def run_view(terminal: DemoTerminal) -> None:
-    """Sell now and then and show the terminal, until interrupted. A killed agent is started again, as systemd would."""
-    rng = random.Random()  # noqa: S311  # when the next customer comes
-    on_screen = sys.stdout.isatty()
-    tries = _write_tries(terminal)
-    if not on_screen:
-        print("Try in a second shell:", *tries, sep="\n  ", flush=True)
-    next_sale_at = time.monotonic()
+    """Show the terminal until it is left with ``q`` or interrupted; the broker is started again when it is killed.
+
+    Raises:
+        DemoFailed: The live screen ended by itself.
+    """
+    tries = terminal.folder / TRIES
+    tries.write_text(written(things_to_try(terminal)))
+    if not sys.stdout.isatty():
+        print("Try in a second shell:", written(things_to_try(terminal)), sep="\n", flush=True)
+        _run_without_terminal(terminal)
+    print(f"things to try, in a second shell:  cat {tries}", flush=True)
+    time.sleep(_READ_S)  # to be read before the screen is taken
+    command = [sys.executable, "-m", "agent.ctl", "top", "--socket", str(terminal.control_socket)]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the screen; when it ends, so does the demo
+    try:
+        done = subprocess.run([*command, "--note", f"to try: cat {tries}"], check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if done.returncode not in {0, -signal.SIGINT, 130}:
+        raise DemoFailed(f"posctl top ended with {done.returncode}")
+
+
+def _run_without_terminal(terminal: DemoTerminal) -> None:
     while True:
-        if not terminal.agent.running:
-            terminal.agent.start()
-            tries = _write_tries(terminal)
-        if time.monotonic() >= next_sale_at:
-            with contextlib.suppress(PaymentError):
-                terminal.shop.sell()
-            next_sale_at = time.monotonic() + rng.uniform(1, 4)
-        sold = f"shop: {len(terminal.shop.acknowledged)} sales acknowledged   everything below {terminal.folder}"
-        if on_screen:
-            screen = fit_screen(_screen(terminal), sold, tries, terminal.folder, shutil.get_terminal_size())
-            print(_HOME_AND_CLEAR_BELOW + screen, end="", flush=True)
-        else:
-            print(sold, flush=True)
-        time.sleep(1 if on_screen else 5)
-
-
-def _write_tries(terminal: DemoTerminal) -> list[str]:
-    tries = things_to_try(terminal)
-    (terminal.folder / TRIES).write_text("\n".join(tries) + "\n")
-    return tries
+        sold = terminal.ask_shop({"get": True})["counters"]["sold"]
+        print(f"shop: {sold} sales acknowledged   everything below {terminal.folder}", flush=True)
+        time.sleep(5)

@@ -39,14 +39,17 @@ _RANGES = {
 class BoardEmulator:
     """Runs on the event loop that calls `start`. ``folder`` is made; only what is below its three parts is touched."""
 
-    def __init__(self, folder: Path, control: Path | None = None, *, step_s: float = 1.0) -> None:
-        """``step_s``: how often the counters advance."""
+    def __init__(
+        self, folder: Path, control: Path | None = None, *, step_s: float = 1.0, uptime_s: float = 60.0
+    ) -> None:
+        """``step_s``: how often the counters advance. ``uptime_s``: how long the board has been up at the start."""
         self.folder = folder
         self.settings = Settings()
         self.counters = Counters()
         self.boot_id = str(uuid.uuid4())
         self._control = ControlServer(control, self._handle) if control is not None else None
         self._step_s = step_s
+        self._uptime_s = uptime_s
         self._written: dict[str, bytes] = {}
         self._blocked: set[str] = set()
         self._nodes: set[str] = set()
@@ -58,7 +61,7 @@ class BoardEmulator:
         self._make_folder()
         if self._control is not None:
             await self._control.start()
-        self.counters.uptime_s = 60.0  # it has just started
+        self.counters.uptime_s = self._uptime_s
         self._passed_s = asyncio.get_running_loop().time()
         self._write()
         self._living = asyncio.get_running_loop().create_task(self._live())
@@ -250,6 +253,9 @@ def run_emulator(argv: list[str]) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="where proc, sys and dev are made")
     parser.add_argument("--control", type=Path, required=True, help="unix socket that takes commands")
     parser.add_argument("--state", default="", help="state to begin with: keypad_gone,temperature_c=95,…")
+    parser.add_argument(
+        "--uptime", type=float, default=60.0, metavar="SECONDS", help="for how long it has been up (60)"
+    )
     arguments = parser.parse_args(argv)
     folder, control = arguments.folder.absolute(), arguments.control.absolute()
     socat = f"socat - UNIX-CONNECT:{control}"
@@ -261,4 +267,4 @@ def run_emulator(argv: list[str]) -> int:
         f'  reboot:         echo \'{{"do": "reboot"}}\' | {socat}\n'
         f"  all settings:   echo '{{\"get\": true}}' | {socat}"
     )
-    return run_program("board", BoardEmulator(folder, control), arguments.state, explanation)
+    return run_program("board", BoardEmulator(folder, control, uptime_s=arguments.uptime), arguments.state, explanation)

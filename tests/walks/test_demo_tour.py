@@ -14,14 +14,14 @@ from agent.demo.script import STEPS
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_tour_ends_by_itself_with_exit_0() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "agent", "demo", "--script"],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=880,
         stdin=subprocess.DEVNULL,
         check=False,
     )

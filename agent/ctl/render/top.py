@@ -58,13 +58,14 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is looked at, and how. ``scroll``: how many lines of faults are above the screen."""
+    """What is looked at, and how. ``scroll``: how many lines of faults are above the screen; ``note``: the looker's."""
 
     snapshot: Snapshot
     now: datetime
     lost: Lost | None = None
     paused: bool = False
     scroll: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,4 +250,5 @@ def _faults(view: View, lines: Sequence[str], scroll: int, page: int, style: Sty
 
 def _footer(view: View, style: Style) -> str:
     paused = "PAUSED (p goes on)  " if view.paused else ""
-    return style.paint(clip(f"{paused}{KEYS}", style.width), WARN if view.paused else DIM)
+    note = f"   {plain(view.note)}" if view.note else ""
+    return style.paint(clip(f"{paused}{KEYS}{note}", style.width), WARN if view.paused else DIM)

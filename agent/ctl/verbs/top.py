@@ -50,7 +50,7 @@ def _live(args: argparse.Namespace, first: Snapshot, style: Style) -> None:
         Feed(args.socket, args.timeout) as feed,
         LiveTerminal(sys.stdout.fileno(), keys, encode) as terminal,
     ):
-        looking = _Looking(feed, View(first, datetime.now(UTC)))
+        looking = _Looking(feed, View(first, datetime.now(UTC), note=args.note))
         while not terminal.ended and not looking.left:
             feed.step()
             terminal.draw(looking.frame(terminal.size, style).lines)
@@ -119,6 +119,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = _ABOUT
     socket_options(parser, _top)
+    parser.add_argument("--note", default="", metavar="TEXT", help="words of your own in the last line")
 
 
 TOP = Verb("top", "a live screen: readiness, devices, faults with what to do, journal, uplink", _add_arguments)
