@@ -310,3 +310,20 @@ def test_what_cannot_be_is_said_and_ends_it(tmp_path: Path, arguments: list[str]
     assert done.returncode == code
     assert "pos-agent-keypad: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_two_processes_that_read_different_texts_leave_the_same_on_every_channel(tmp_path: Path) -> None:
+    left = []
+    for name, codes in (("a", [2, 2, 3, 3, 28]), ("b", [11, 30, 44, 57, 1])):
+        keypad = KeypadEmulator(tmp_path / name)
+        await keypad.start()
+        with reader_process(keypad.node, tmp_path / f"reader-{name}") as reader:
+            await asyncio.to_thread(reader.until, lambda report: report["readable"])
+            await keypad.type(codes, 0.001)
+            report = await asyncio.to_thread(reader.until, lambda report: report["key_pressed_count"] == 5)
+            del report["boottime_s"]
+            names = {path.name for path in reader.report_file.parent.iterdir()} - {"report.new"}
+            left.append((report, names, reader.log.read_text()))
+        await keypad.stop()
+    assert left[0] == left[1]
+    assert left[0][1:] == ({"report.json", "log"}, "keypad_reader.open\n")
