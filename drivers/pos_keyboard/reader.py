@@ -67,18 +67,19 @@ class KeypadReader:
         while True:
             self.step()
 
-    def step(self) -> None:
-        """Report when it is due, else wait for keys until then."""
+    def step(self, longest_s: float = report_wire.EVERY_S) -> None:
+        """Report when it is due, else wait for keys until then, or for so long."""
         left_s = self._report_due_s - self._now_s()
         if left_s <= 0:
             self._tell()
             return
+        wait_s = min(left_s, longest_s) / self._scale
         if self._descriptor < 0:
-            time.sleep(left_s / self._scale)
+            time.sleep(wait_s)
             return
         poller = select.poll()
         poller.register(self._descriptor, select.POLLIN)
-        if poller.poll(1000 * left_s / self._scale):
+        if poller.poll(1000 * wait_s):
             self._take(self._read())
 
     def close(self) -> None:

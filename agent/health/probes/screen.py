@@ -14,7 +14,7 @@ from drivers.sysfs_contract import Backlight, Connector, ListedReading, ScreenRe
 
 OK_DETAIL = "no fault found; whether the picture is good only a person can tell"
 _TWICE = Hold(samples=2)
-_SETTLED = Hold(samples=2, seconds=5.0)  # a mode change or waking up takes a moment
+_SETTLED = Hold(samples=2, seconds=3.0)  # a mode change or waking up takes a moment
 
 
 def rules(*, must_be_on: bool, needs_edid: bool) -> tuple[Rule, ...]:
