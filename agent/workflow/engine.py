@@ -238,7 +238,7 @@ class Engine:
     async def _next(self, begun: UnderWay) -> Run:
         """One attempt of the present step, or the end of a run that was given up."""
         run, plan = begun.run, begun.plan
-        if run.attempt and begun.wished is None:
+        if begun.tried and run.attempt and begun.wished is None:  # a restart has been pause enough
             await wait_for(begun.stirred, self._clock, plan.steps[run.step].retry_after_s)
         begun.stirred.clear()
         if (why := begun.wished) is not None:
@@ -246,6 +246,7 @@ class Engine:
                 return await self._record(run, Cancelled(why), plan)
             begun.answer(Cancellation.NOT_NOW)
         begun.run = run = await self._record(run, StepStarted(), plan)  # on disk before anything happens
+        begun.tried = True
         outcome = await self._perform(begun) if begun.wished is None else None
         if not isinstance(outcome, StepSucceeded) and (why := begun.wished) is not None and begun.may_cancel:
             outcome = Cancelled(why)

@@ -76,15 +76,19 @@ class Waiting(InHand):
 
 
 class UnderWay(InHand):
-    """A run that has begun; ``stirred`` is set when somebody wants it cancelled. ``act``: what its step does now."""
+    """A run that has begun; ``stirred`` is set when somebody wants it cancelled.
 
-    __slots__ = ("act", "plan", "stirred")
+    ``act``: what its step does now; ``tried``: a step was begun in this process.
+    """
+
+    __slots__ = ("act", "plan", "stirred", "tried")
 
     def __init__(self, run: Run, plan: Plan) -> None:
         super().__init__(run)
         self.plan = plan
         self.act: asyncio.Future[Any] | None = None
         self.stirred = asyncio.Event()
+        self.tried = False
 
     @property
     def may_cancel(self) -> bool:

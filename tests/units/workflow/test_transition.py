@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agent.contract.command import Reason, ReasonCode, State
 from agent.workflow.plan import IfInterrupted, Plan, Step, StepContext
 from agent.workflow.transition import (
     AgentRestarted,
+    Cancelled,
     Closed,
     Event,
     Held,
@@ -35,12 +37,15 @@ async def _nothing(_context: StepContext) -> None:
     return None
 
 
-def _plan(*steps: tuple[IfInterrupted, int]) -> Plan:
-    return Plan(tuple(Step(f"s{n}", _nothing, rule, 1.0, tries) for n, (rule, tries) in enumerate(steps)))
+def _plan(*steps: tuple[IfInterrupted, int, bool]) -> Plan:
+    return Plan(
+        tuple(Step(f"s{n}", _nothing, rule, 1.0, tries, may_cancel=safe) for n, (rule, tries, safe) in enumerate(steps))
+    )
 
 
-REPEATING = _plan((IfInterrupted.REPEAT, 3), (IfInterrupted.REPEAT, 2))
-FAILING = _plan((IfInterrupted.FAIL, 1), (IfInterrupted.FAIL, 1))
+REPEATING = _plan((IfInterrupted.REPEAT, 3, False), (IfInterrupted.REPEAT, 2, False))
+FAILING = _plan((IfInterrupted.FAIL, 1, False), (IfInterrupted.FAIL, 1, False))
+SAFE_FIRST = _plan((IfInterrupted.REPEAT, 3, True), (IfInterrupted.FAIL, 1, False))
 events = st.sampled_from(
     [
         Held(Reason(ReasonCode.OUTSIDE_WINDOW, "later")),
@@ -50,13 +55,15 @@ events = st.sampled_from(
         StepSucceeded(b"1"),
         StepSucceeded(),
         StepFailed(WHY),
+        StepFailed(WHY, futile=True),
         AgentRestarted(),
         PlanLost(),
+        Cancelled(WHY),
     ]
 )
-plans = st.lists(st.tuples(st.sampled_from(list(IfInterrupted)), st.integers(1, 3)), min_size=1, max_size=3).map(
-    lambda steps: _plan(*steps)
-)
+plans = st.lists(
+    st.tuples(st.sampled_from(list(IfInterrupted)), st.integers(1, 3), st.booleans()), min_size=1, max_size=3
+).map(lambda steps: _plan(*steps))
 
 
 @settings(max_examples=500, deadline=None)
@@ -79,6 +86,8 @@ def test_any_sequence_keeps_the_promises(plan: Plan, sequence: list[Event]) -> N
             assert changed.phase not in (Phase.ACCEPTED, Phase.WAITING, Phase.REJECTED, Phase.EXPIRED)
         if changed.phase is Phase.SUCCEEDED:
             assert changed.step == len(plan.steps)
+        if changed.phase is Phase.CANCELLED and run.phase.is_begun:
+            assert plan.steps[run.step].may_cancel
         run = changed
 
 
@@ -157,11 +166,104 @@ def test_waiting_for_the_same_reason_is_told_once() -> None:
         (Phase.RUNNING, StepStarted()),
         (Phase.RUNNING, Held(WHY)),
         (Phase.RUNNING, Closed(Phase.EXPIRED, WHY)),
+        (Phase.RUNNING, Cancelled(WHY)),
+        (Phase.READY, Cancelled(WHY)),
     ],
 )
 def test_events_that_cannot_happen_are_refused(phase: Phase, event: Event) -> None:
     with pytest.raises(ImpossibleTransition):
         after(replace(FRESH, phase=phase), event, REPEATING)
+
+
+@pytest.mark.parametrize("phase", [Phase.ACCEPTED, Phase.WAITING, Phase.READY, Phase.RUNNING])
+def test_a_run_is_cancelled_while_it_waits_and_at_a_step_that_may_be_left(phase: Phase) -> None:
+    cancelled = after(replace(FRESH, phase=phase), Cancelled(WHY), SAFE_FIRST)
+    assert (cancelled.phase, cancelled.reason, cancelled.rev) == (Phase.CANCELLED, WHY, 2)
+    assert after(cancelled, Cancelled(WHY), SAFE_FIRST) is cancelled
+    assert after(cancelled, StepSucceeded(), SAFE_FIRST) is cancelled
+
+
+def test_a_futile_failure_leaves_no_further_tries() -> None:
+    run = after(after(FRESH, StepStarted(), REPEATING), StepFailed(WHY, futile=True), REPEATING)
+    assert (run.phase, run.attempt) == (Phase.FAILED, 1)
+
+
+class Lives(RuleBasedStateMachine):
+    """One order through any life: it waits, acts, is interrupted by restarts, is wanted cancelled.
+
+    Kept beside the run: every final state it ever had, and every ``rev``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run = FRESH
+        self.plan = REPEATING
+        self.finals: set[Phase] = set()
+        self.acts: dict[int, int] = {}
+        self.interrupted: dict[int, int] = {}
+
+    @initialize(plan=plans)
+    def accepted(self, plan: Plan) -> None:
+        self.plan = plan
+        self.run = replace(FRESH, steps=len(plan.steps))
+
+    def _happens(self, event: Event) -> None:
+        before = self.run
+        self.run = after(before, event, self.plan)
+        assert self.run.rev in (before.rev, before.rev + 1)
+        assert (self.run is before) == (self.run.rev == before.rev)
+        if self.run.phase.is_final:
+            self.finals.add(self.run.phase)
+
+    @precondition(lambda self: not self.run.phase.is_begun)
+    @rule(code=st.sampled_from([ReasonCode.SALE_RUNNING, ReasonCode.OUTSIDE_WINDOW]))
+    def held(self, code: ReasonCode) -> None:
+        self._happens(Held(Reason(code, "later")))
+
+    @precondition(lambda self: not self.run.phase.is_begun)
+    @rule(phase=st.sampled_from([Phase.REJECTED, Phase.EXPIRED]))
+    def closed(self, phase: Phase) -> None:
+        self._happens(Closed(phase, WHY))
+
+    @precondition(lambda self: self.run.phase in (Phase.ACCEPTED, Phase.WAITING, Phase.READY))
+    @rule()
+    def begins(self) -> None:
+        self._happens(StepStarted())
+        self.acts[self.run.step] = self.acts.get(self.run.step, 0) + 1
+
+    @precondition(lambda self: self.run.phase is Phase.RUNNING)
+    @rule(event=st.sampled_from([StepSucceeded(b"1"), StepSucceeded(), StepFailed(WHY), StepFailed(WHY, futile=True)]))
+    def acted(self, event: Event) -> None:
+        self._happens(event)
+
+    @rule()
+    def dies_and_starts(self) -> None:
+        if self.run.phase is Phase.RUNNING:
+            self.interrupted[self.run.step] = self.interrupted.get(self.run.step, 0) + 1
+        self._happens(AgentRestarted())
+
+    @precondition(lambda self: not self.run.phase.is_begun or self.plan.steps[self.run.step].may_cancel)
+    @rule()
+    def cancelled(self) -> None:
+        was_final = self.run.phase.is_final
+        self._happens(Cancelled(WHY))
+        assert was_final or self.run.phase is Phase.CANCELLED
+
+    @invariant()
+    def it_has_at_most_one_final_state(self) -> None:
+        assert len(self.finals) <= 1
+        assert not self.finals or self.run.phase in self.finals
+
+    @invariant()
+    def no_act_is_done_more_often_than_it_may(self) -> None:
+        for step, count in self.acts.items():
+            assert count <= self.plan.steps[step].max_attempts
+            if self.plan.steps[step].if_interrupted is IfInterrupted.FAIL and self.interrupted.get(step):
+                assert self.run.phase.is_final, "what nobody may repeat is not repeated"
+
+
+Lives.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestLives = Lives.TestCase
 
 
 def test_a_run_whose_plan_is_lost_fails() -> None:

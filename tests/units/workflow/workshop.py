@@ -40,12 +40,13 @@ class Work:
         timeout_s: float = 5.0,
         max_attempts: int = 3,
         retry_after_s: float = 0.0,
+        may_cancel: bool = False,
     ) -> Step:
         async def act(context: StepContext) -> Struct | None:
             self.done.append(name)
             return await perform(context) if perform else Tally(len(self.done))
 
-        return Step(name, act, if_interrupted, timeout_s, max_attempts, retry_after_s)
+        return Step(name, act, if_interrupted, timeout_s, max_attempts, retry_after_s, may_cancel)
 
 
 def command(
