@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from agent.contract.unit_name import UNIT_PATTERN
 from docs._generate.schemas import components, key_of
 
 _KNOWN_PATTERNS = {
@@ -25,7 +26,7 @@ _KNOWN_PATTERNS = {
         "RFC 3339 with offset"
     ),
     "^(?:[0-9]{4}-)?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12][0-9]|3[01])$": "`MMDD`, `MM-DD` or `YYYY-MM-DD`",
-    r"^[A-Za-z0-9@:._\\-]{1,200}\.service$": "name of a systemd service",
+    UNIT_PATTERN.replace("\\Z", "$"): "name of a systemd service",
 }
 
 

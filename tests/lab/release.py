@@ -23,11 +23,25 @@ CONFIGURATION = {
     "application": [{"name": "payment", "unit": "payment.service"}],
     "clock": {"trust": "assume"},  # the container has the host's clock, and may not say whether it is synchronised
 }
-PAYMENT_APPLICATION = """import pathlib, signal
+PAYMENT_APPLICATION = """import json, pathlib, socket, time
 with pathlib.Path("/var/lib/payment/starts").open("a") as starts:
     starts.write("start\\n")
 pathlib.Path("/var/cache/payment/menu").write_text("fetched again")
-signal.pause()
+status = {"ready": True, "signed_in": True, "batch_no": "000001"}
+status |= {"pending_reversals": 0, "unknown_results": 0, "saf_count": 0}
+request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "app.status", "params": status}).encode() + b"\\n"
+while True:
+    try:
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.connect("/run/pos-agent/payment.sock")
+            answers = agent.makefile("rb")
+            while True:
+                agent.sendall(request)
+                if not answers.readline():
+                    break
+                time.sleep(1)
+    except OSError:
+        time.sleep(0.2)
 """
 PAYMENT_UNIT = """[Service]
 ExecStart=/usr/bin/python3 /opt/payment/application.py
