@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from agent.contract import topics
-from agent.contract.publication import Publication
+from agent.contract.publication import HARD_LIMIT_BYTES, Publication
 from agent.errors import LinkDown, NeedsPerson, PublishRefused
 from agent.runtime.backoff import Backoff
 from agent.runtime.clock import Clock, rfc3339
@@ -220,6 +220,8 @@ class Session:
                 group.create_task(self._publish(link, publication))
 
     async def _publish(self, link: Link, publication: Publication) -> None:
+        if len(publication.payload) > HARD_LIMIT_BYTES:
+            publication = self._in_its_place(publication)
         try:
             await link.publish(
                 self._address.topic(publication.below),
@@ -229,6 +231,17 @@ class Session:
             )
         except PublishRefused as err:
             log.error("truth.refused", below=publication.below, code=err.code, reason_code=err.facts["reason_code"])
+
+    def _in_its_place(self, publication: Publication) -> Publication:
+        """Something that holds now, but in more words than may be sent: an event says so."""
+        size_bytes, at = len(publication.payload), rfc3339(self._clock.now())
+        log.error("truth.too_large", below=publication.below, size_bytes=size_bytes, limit_bytes=HARD_LIMIT_BYTES)
+        return messages.unsendable(
+            publication,
+            event_id=f"{self._identity.journal_id}-{self._conn}-{publication.below}",
+            source=self._address.topic("").rstrip("/"),
+            at=at,
+        )
 
     async def _publish_gauges(self, link: Link) -> None:
         while True:

@@ -1,31 +1,47 @@
-"""``make bench``: every figure beside a peer or a raw limit from the same run; absolute times are this machine's."""
+"""``make bench``: every figure beside a peer or a raw limit from the same run; absolute times are this machine's.
+
+``make bench ARGS="--gate"`` measures only what a busy machine does not move, and fails when a limit is missed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import platform
 import sys
+from collections.abc import Callable
+from functools import partial
 
-from tests.bench import acks, idle_report, ping
+from tests.bench import acks, drain, idle_report, ping, startup
+from tests.bench.row import Row, print_rows
 
-FIGURES = ("acks", "slow-acks", "ping", "idle")
+FIGURES: dict[str, Callable[[], list[Row]]] = {
+    "acks": acks.report,
+    "slow-acks": partial(acks.report, delay_ms=3.0),
+    "ping": ping.report,
+    "drain": drain.report,
+    "startup": startup.report,
+    "idle": idle_report.report,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Figures of the agent beside peers.")
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(FIGURES)}; all by default")
-    wanted = parser.parse_args().figures or list(FIGURES)
-    if unknown := set(wanted) - set(FIGURES):
+    parser.add_argument("--gate", action="store_true", help="only memory, wake-ups and flash writes; exit 1 if missed")
+    options = parser.parse_args()
+    if unknown := set(options.figures) - set(FIGURES):
         parser.error(f"no such figure: {', '.join(sorted(unknown))}")
     print(f"Python {platform.python_version()} on {platform.machine()}, {platform.system()} {platform.release()}")
-    if "acks" in wanted:
-        acks.report()
-    if "slow-acks" in wanted:
-        acks.report(delay_ms=3.0)
-    if "ping" in wanted:
-        ping.report()
-    if "idle" in wanted:
-        idle_report.report()
+    if options.gate:
+        settle_s, measure_s = idle_report.GATE_SETTLE_S, idle_report.GATE_MEASURE_S
+        rows = [row for row in idle_report.report(settle_s=settle_s, measure_s=measure_s) if row.steady]
+        print_rows(rows)
+        return 0 if all(row.is_met for row in rows) else 1
+    rows = []
+    for name in options.figures or FIGURES:
+        rows += FIGURES[name]()
+    print()
+    print_rows(rows)
     return 0
 
 

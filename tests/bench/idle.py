@@ -1,29 +1,39 @@
-"""The idle agent: memory, CPU and wake-ups, beside a bare interpreter with asyncio, ssl and sqlite3 imported."""
+"""Processes that do nothing much, watched side by side: memory, CPU, wake-ups, and bytes written to storage."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SETTLE_S = 20.0
-MEASURE_S = 60.0
-_BARE = (
-    "import asyncio, ssl, sqlite3, json, logging; ssl.create_default_context;"
-    "print('ready', flush=True); asyncio.run(asyncio.sleep(600))"
-)
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
 class Idle:
-    """RSS and PSS in MiB, CPU in ms a second, voluntary context switches of all threads a second."""
+    """RSS and PSS in MiB, CPU in ms a second, voluntary context switches of all threads a second, MB written a day.
+
+    What is written less often than the watch lasts is not in ``written_mb_per_day``.
+    """
 
     rss_mib: float
     pss_mib: float
     cpu_ms_per_s: float
     wakeups_per_s: float
+    written_mb_per_day: float
+
+
+@dataclass(frozen=True)
+class _Counters:
+    at_s: float
+    switches: int
+    cpu_ms: float
+    written_bytes: int
+
+    @classmethod
+    def of(cls, pid: int) -> _Counters:
+        return cls(time.monotonic(), _switches(pid), _cpu_ms(pid), _written_bytes(pid))
 
 
 def _switches(pid: int) -> int:
@@ -39,32 +49,32 @@ def _cpu_ms(pid: int) -> float:
     return sum(int(p.read_text().split()[0]) for p in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
 
 
+def _written_bytes(pid: int) -> int:
+    """What the process made the kernel write to storage, in pages of 4 KiB. Source: ``/proc/PID/io``."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+
+
 def _memory_mib(pid: int, name: str) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
 
 
-def measure(pid: int, settle_s: float = SETTLE_S, measure_s: float = MEASURE_S) -> Idle:
-    """Let the process come to rest, then watch it."""
+def watch(pids: Mapping[str, int], settle_s: float, measure_s: float) -> dict[str, Idle]:
+    """Let the processes come to rest, then watch all of them over the same time."""
     time.sleep(settle_s)
-    switches, cpu, started = _switches(pid), _cpu_ms(pid), time.monotonic()
+    before = {name: _Counters.of(pid) for name, pid in pids.items()}
     time.sleep(measure_s)
-    took = time.monotonic() - started
+    after = {name: _Counters.of(pid) for name, pid in pids.items()}
+    return {name: _between(pids[name], before[name], after[name]) for name in pids}
+
+
+def _between(pid: int, before: _Counters, after: _Counters) -> Idle:
+    took_s = after.at_s - before.at_s
     return Idle(
         _memory_mib(pid, "Rss"),
         _memory_mib(pid, "Pss"),
-        (_cpu_ms(pid) - cpu) / took,
-        (_switches(pid) - switches) / took,
+        (after.cpu_ms - before.cpu_ms) / took_s,
+        (after.switches - before.switches) / took_s,
+        (after.written_bytes - before.written_bytes) / took_s * DAY_S / 1e6,
     )
-
-
-def bare_interpreter() -> Idle:
-    """The floor in the same run."""
-    process = subprocess.Popen([sys.executable, "-OO", "-c", _BARE], stdout=subprocess.PIPE)
-    with process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            return measure(process.pid, settle_s=2.0, measure_s=10.0)
-        finally:
-            process.kill()

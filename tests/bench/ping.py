@@ -19,6 +19,7 @@ from pathlib import Path
 import aiomqtt
 
 from agent.demo.evidence import BrokerWitness
+from tests.bench.row import Row
 from tests.kit import orders
 from tests.kit.agent_process import ROOT, AgentProcess
 from tests.kit.broker import Broker
@@ -75,8 +76,8 @@ def _ping_round(port: int) -> list[float]:
     return asyncio.run(_round_trips(port, topic, answers, list(ids), is_answer))
 
 
-def report() -> None:
-    """Print the medians over interleaved rounds and their ratio."""
+def report() -> list[Row]:
+    """Medians over interleaved rounds."""
     with tempfile.TemporaryDirectory(prefix="pos-bench-") as name, Broker(Path(name) / "broker") as broker:
         folder = Path(name) / "agent"
         uplink = {"host": "127.0.0.1", "port": broker.port, "tls": False}
@@ -92,5 +93,4 @@ def report() -> None:
     pings = [one for ping, _ in rounds for one in ping]
     echoes = [one for _, echo in rounds for one in echo]
     ours, theirs = statistics.median(pings) * 1000, statistics.median(echoes) * 1000
-    print(f"signed ping, request to final state, {ROUNDS} interleaved rounds of {COUNT}: median {ours:.2f} ms;")
-    print(f"  bare aiomqtt echo, TCP_NODELAY on both sides: {theirs:.2f} ms; ratio {ours / theirs:.2f}×", flush=True)
+    return [Row("signed ping to final state", ours, "ms", 3.0, theirs, "bare aiomqtt echo")]
