@@ -78,10 +78,12 @@ class FakeTerminal:
         self._answers = list(answers)
         self._retained = retained or {}
         self._ready = threading.Event()
+        self._connected = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=terminal, protocol=mqtt.MQTTv5)
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_connect = self._on_connect
+        self._client.on_disconnect = lambda *_: self._connected.clear()
         self._client.reconnect_delay_set(1, 1)
         self._client.connect("127.0.0.1", port)
 
@@ -99,6 +101,7 @@ class FakeTerminal:
         self._client.loop_stop()
 
     def publish(self, below: str, content: object, *, retain: bool = False) -> None:
+        assert self._connected.wait(20)
         payload = content if isinstance(content, bytes) else json.dumps(content).encode()
         self._client.publish(self.prefix + below, payload, qos=1, retain=retain).wait_for_publish(20)
 
@@ -122,6 +125,7 @@ class FakeTerminal:
         client.subscribe([(f"{self.prefix}in/#", 1), (f"pos/v1/{self.site}/_all/in/#", 1)])
         for state in list(self.done.values()):
             self._tell(state)
+        self._connected.set()
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         payload = bytes(message.payload)

@@ -22,7 +22,7 @@ from tests.units.fleet.fake_terminal import COMMAND_TYPE, FakeTerminal, open_env
 
 NAMES = [f"T-{n:02}" for n in range(1, 21)]
 REASON = {"code": "DEVICE_UNKNOWN", "text": "no such device"}
-REJECTING = [{"state": "accepted"}, {"state": "rejected", "reason": REASON}]
+REJECTING: list[dict[str, Any]] = [{"state": "accepted"}, {"state": "rejected", "reason": REASON}]
 CHECK = ["check_device", "device=printer-0", "level=internal"]
 WAIT_S = 60.0
 
