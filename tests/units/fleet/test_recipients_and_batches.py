@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.commands.catalog import build_commands
 from agent.contract.command import Window
 from agent.errors import BadRequest
 from agent.fleet import batch as batches
@@ -97,6 +98,7 @@ def test_arguments_of_the_contract_are_taken(name: str, arguments: dict[str, obj
         ("reset", {"level": "reread"}),
         ("reset", {"level": "reboot", "device": "printer-0"}),
         ("reset", {"level": "app", "unit": "sh -c"}),
+        ("reset", {"level": "reboot", "unit": "payment.service"}),
         ("reinit", {"scope": "device"}),
         ("reinit", {"scope": "terminal", "device": "printer-0"}),
         ("lock", {}),
@@ -106,6 +108,12 @@ def test_arguments_that_every_terminal_would_refuse_are_not_signed(name: str, ar
     with pytest.raises(BadRequest) as refused:
         check_arguments(name, arguments)
     assert refused.value.hint is not None
+
+
+def test_every_command_of_this_release_is_checked() -> None:
+    for name in build_commands(None):  # type: ignore[arg-type]  # only their names are read
+        with pytest.raises(BadRequest):
+            check_arguments(name, {"no_command_has_this": True})
 
 
 def test_hardware_is_named_where_the_contract_wants_it() -> None:
