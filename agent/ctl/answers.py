@@ -73,12 +73,15 @@ class Health(Struct, frozen=True):
 
 
 class HealthChange(Struct, frozen=True):
-    """One line of ``health.history``: from ``at`` on the device was so."""
+    """One line of ``health.history``: of a ``kind`` with a state, the device was so from then on; else a fault."""
 
     device: str
-    state: str
+    kind: str = "state"
     at: datetime | None = None
+    state: str | None = None
     power_state: str | None = None
+    code: str | None = None
+    severity: str | None = None
     detail: str | None = None
 
 

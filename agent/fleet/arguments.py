@@ -1,49 +1,24 @@
 """The arguments of the commands of this release: checked before anybody signs them. Pure.
 
-The terminal decides in the end; this only spares an operator a thousand refusals. A command that is not listed here
-goes out unchecked: the terminals may be newer than this program.
+The forms are the commands' own. The terminal decides in the end; this only spares an operator a thousand refusals. A
+command that is not listed here goes out unchecked: the terminals may be newer than this program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from agent.commands.cancel import CancelArguments
 from agent.commands.check_device import CheckDeviceArguments
-from agent.contract.command import CommandId
+from agent.commands.ping import PingArguments
+from agent.commands.rebirth import RebirthArguments
+from agent.commands.reinit import ReinitArguments
+from agent.commands.reset import ResetArguments
 from agent.errors import BadRequest
-
-_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
-_Unit = Annotated[str, Meta(pattern=r"^[A-Za-z0-9@:._\\-]{1,200}\.service\Z")]
-
-
-class NoArguments(Struct, frozen=True, forbid_unknown_fields=True):
-    """``ping``, ``rebirth``."""
-
-
-class CancelArguments(Struct, frozen=True, forbid_unknown_fields=True):
-    """The order to be cancelled."""
-
-    command_id: CommandId
-
-
-class ResetArguments(Struct, frozen=True, forbid_unknown_fields=True):
-    """``device`` goes with ``reread`` and ``device``, ``unit`` with ``app`` and ``service``."""
-
-    level: Literal["reread", "device", "app", "service", "reboot", "power_cycle"]
-    device: _Name | None = None
-    unit: _Unit | None = None
-    force: bool = False
-
-
-class ReinitArguments(Struct, frozen=True, forbid_unknown_fields=True):
-    """``device`` goes with scope ``device``."""
-
-    scope: Literal["device", "app", "terminal"]
-    device: _Name | None = None
 
 
 class ReasonArguments(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,8 +28,8 @@ class ReasonArguments(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _FORMS: Final[Mapping[str, type[Struct]]] = {
-    "ping": NoArguments,
-    "rebirth": NoArguments,
+    "ping": PingArguments,
+    "rebirth": RebirthArguments,
     "check_device": CheckDeviceArguments,
     "cancel": CancelArguments,
     "reset": ResetArguments,
@@ -91,9 +66,9 @@ def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
         decoded = msgspec.convert(arguments, form)
     except msgspec.ValidationError as err:
         raise BadRequest(f"wrong arguments of {name}: {err}", hint=f"for example: {_EXAMPLES[name]}") from err
-    asked = _device_without_use(decoded)
+    asked = _not_together(decoded)
     if asked is not None:
-        raise BadRequest(asked, field="device", hint=f"for example: {_EXAMPLES[name]}")
+        raise BadRequest(asked, hint=f"for example: {_EXAMPLES[name]}")
 
 
 def needs_serial(name: str, arguments: Mapping[str, object]) -> bool:
@@ -107,13 +82,15 @@ def people_by_default(name: str, arguments: Mapping[str, object]) -> int:
     return 2 if forced or needs_serial(name, arguments) or name == "decommission" else 1
 
 
-def _device_without_use(decoded: Struct) -> str | None:
-    """What is wrong between two arguments that are right by themselves."""
+def _not_together(decoded: Struct) -> str | None:
+    """What is wrong between two arguments that are right by themselves; as every terminal would find it."""
     match decoded:
         case ResetArguments(level="reread" | "device" as level, device=None):
             return f"reset level={level} needs a device"
-        case ResetArguments(level="app" | "service" | "reboot" | "power_cycle" as level, device=str()):
+        case ResetArguments(level="app" | "service" | "reboot" as level, device=str()):
             return f"reset level={level} takes no device"
+        case ResetArguments(level="reread" | "device" | "reboot" | "power_cycle" as level, unit=str()):
+            return f"reset level={level} takes no unit"
         case ReinitArguments(scope="device", device=None):
             return "reinit scope=device needs a device"
         case ReinitArguments(scope="app" | "terminal" as scope, device=str()):

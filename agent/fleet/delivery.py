@@ -72,7 +72,7 @@ class Delivery:
         self._site, self._name = site, name
         self._orders, self._tally, self._listener = orders, tally, listener
         self._follow, self._at_once, self._expired = follow, at_once, expired
-        self._ids = {order.command_id for order in orders}
+        self._by_id = {order.command_id: order for order in orders}
         self._sent: set[str] = set()  # ids of orders that the broker has, or is just being given
         self._told: set[str] = set()
         self._working: dict[str, float] = {}  # terminal → when its order was sent
@@ -149,13 +149,16 @@ class Delivery:
                 except BaseException:
                     self._sent.discard(order.command_id)
                     raise
-                if order.command_id not in self._told:
-                    self._told.add(order.command_id)
-                    self._listener.sent(order)
+                self._tell_sent(order)
                 self._listener.progress()
 
         count = min(_PUBLISHERS, self._at_once, len(waiting))
         await _all_or_first_failure(*(publish_in_turn() for _ in range(count)))
+
+    def _tell_sent(self, order: SignedOrder) -> None:
+        if order.command_id not in self._told:
+            self._told.add(order.command_id)
+            self._listener.sent(order)
 
     async def _turn(self) -> None:
         """Wait while as many terminals are at work as may be."""
@@ -178,8 +181,11 @@ class Delivery:
         async for message in link.messages():
             where = origin(message.topic)
             state = read_state(message.payload)
-            if where is None or state is None or state.command_id not in self._ids or state.name != self._name:
+            order = None if state is None else self._by_id.get(state.command_id)
+            if where is None or state is None or order is None or state.name != self._name:
                 continue
+            if order.command_id in self._sent:
+                self._tell_sent(order)  # its answer may be here before the broker's acknowledgement
             if self._tally.take(where.terminal, state):
                 self._moved.set()
                 self._listener.state(where.terminal, state)

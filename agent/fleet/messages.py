@@ -45,12 +45,16 @@ class OperationState(msgspec.Struct, frozen=True):
     reason: Reason | None = None
 
 
-class _Status(msgspec.Struct, frozen=True):
+class Status(msgspec.Struct, frozen=True):
+    """``agent/status``."""
+
     online: bool
     conn: int | None = None
 
 
-class _Readiness(msgspec.Struct, frozen=True):
+class Readiness(msgspec.Struct, frozen=True):
+    """``agent/readiness``."""
+
     ready: bool
     reasons: list[Reason] = []
 
@@ -100,6 +104,15 @@ def read_state(payload: bytes) -> OperationState | None:
         return None
 
 
+def read_faults(payload: bytes) -> list[str]:
+    """Codes of all active faults.
+
+    Raises:
+        msgspec.DecodeError: It is no list of faults.
+    """
+    return [fault.code for fault in msgspec.json.decode(payload, type=_Faults).faults]
+
+
 def describe(below: str, payload: bytes) -> Said | None:
     """A line about one message; None for what `watch` does not show (metrics, journal uploads)."""
     if below.startswith(("agent/m/", "in/")) or below in {"agent/txn", "agent/audit", topics.CONFIG}:
@@ -140,11 +153,11 @@ def state_tone(state: str) -> str:
 
 def _describe(below: str, about: str, payload: bytes) -> Said:
     if below == topics.STATUS:
-        status = msgspec.json.decode(payload, type=_Status)
+        status = msgspec.json.decode(payload, type=Status)
         conn = f" (connection {status.conn})" if status.conn is not None else ""
         return Said(about, ("online" if status.online else "offline") + conn, GOOD if status.online else BAD)
     if below == topics.READINESS:
-        readiness = msgspec.json.decode(payload, type=_Readiness)
+        readiness = msgspec.json.decode(payload, type=Readiness)
         why = "; ".join(f"{reason.code} {reason.text or ''}".rstrip() for reason in readiness.reasons)
         said = "ready" if readiness.ready else "not ready"
         return Said(about, f"{said}: {why}" if why else said, GOOD if readiness.ready else BAD)

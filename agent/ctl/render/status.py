@@ -74,20 +74,30 @@ def device_lines(devices: Sequence[Device], style: Style) -> list[str]:
 
 
 def history_lines(changes: Sequence[HealthChange], style: Style) -> list[str]:
-    """How devices were, in the order given."""
+    """How devices were and which faults came and went, in the order given."""
     if not changes:
         return ["no changes recorded"]
     rows = [
         [
             Cell(style.local(change.at) if change.at else "-"),
             Cell(plain(change.device)),
-            Cell(f"{MARKS.get(change.state, '?')} {plain(change.state)}", STATE_TONES.get(change.state, WARN)),
-            Cell(plain(change.power_state or "-")),
+            _happened(change),
             Cell(plain(change.detail or "")),
         ]
         for change in changes
     ]
-    return table(["at", "device", "state", "power", "detail"], rows, style, 4)
+    return table(["at", "device", "what", "detail"], rows, style, 3)
+
+
+def _happened(change: HealthChange) -> Cell:
+    if change.state is not None:
+        power = f", power {plain(change.power_state)}" if change.power_state not in {None, "unknown"} else ""
+        text = f"{MARKS.get(change.state, '?')} {plain(change.state)}{power}"
+        return Cell(text, STATE_TONES.get(change.state, WARN))
+    fault = " ".join(plain(part) for part in (change.code, change.severity) if part)
+    if change.kind == "fault_raised":
+        return Cell(f"+ {fault}", SEVERITY_TONES.get(change.severity or "", ""))
+    return Cell(f"- {fault} over" if change.kind == "fault_cleared" else f"{plain(change.kind)} {fault}".rstrip(), DIM)
 
 
 def checked_lines(device: Device, faults: Sequence[Fault], advice: Advice, style: Style) -> list[str]:

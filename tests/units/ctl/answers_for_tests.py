@@ -39,7 +39,26 @@ FAULT = {
     "since": AT,
     "detail": "the roll is empty",
 }
-CHANGE = {"device": "printer-0", "state": "failed", "power_state": "online", "detail": "paper end", "at": AT}
+CHANGE: dict[str, Any] = {
+    "at": AT,
+    "kind": "state",
+    "device": "printer-0",
+    "state": "failed",
+    "power_state": "online",
+    "code": None,
+    "severity": None,
+    "impact": None,
+    "detail": "paper end",
+}
+RAISED: dict[str, Any] = {
+    **CHANGE,
+    "kind": "fault_raised",
+    "state": None,
+    "power_state": None,
+    "code": "HW-PRN-002",
+    "severity": "S2",
+    "impact": "print",
+}
 HEALTH: dict[str, Any] = {"devices": [MEMORY, PRINTER], "faults": [FAULT], "at": AT}
 READY: dict[str, Any] = {"ready": True, "reasons": [], "at": AT}
 NOT_READY: dict[str, Any] = {

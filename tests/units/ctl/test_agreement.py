@@ -8,16 +8,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.contract import rpc
+from agent.contract import calls, rpc
 from agent.contract.command import CommandState, LocalOrder
-from agent.contract.health import Readiness
+from agent.contract.health import HistoryPage, Readiness
 from agent.ctl.__main__ import main
+from agent.ctl.feed import KINDS
 from tests.kit.control_stub import ControlStub
 from tests.units.ctl.answers_for_tests import (
+    CHANGE,
     COMMAND_ID,
     HEALTH,
     INFO,
     NOT_READY,
+    PRINTER,
+    RAISED,
     READY,
     TRANSACTION_ID,
     entry,
@@ -34,6 +38,9 @@ PARAMS: dict[str, type[msgspec.Struct]] = {
     "command.run": LocalOrder,
     "command.get": rpc.CommandGetParams,
     "command.list": rpc.CommandListParams,
+    "health.history": rpc.HealthHistoryParams,
+    "health.check": calls.HealthCheckParams,
+    "command.cancel": calls.CommandCancelParams,
 }
 ANSWERS: dict[str, Any] = {
     "agent.info": INFO,
@@ -45,6 +52,9 @@ ANSWERS: dict[str, Any] = {
     "transaction.list": {"items": [entry(1, "sent")], "next_cursor": None},
     "transaction.summary": {"items": [], "next_cursor": None},
     "journal.verify": {"intact": True, "upto_sequence": 2, "missing": []},
+    "health.history": {"items": [CHANGE, RAISED], "next_cursor": None},
+    "health.check": operation("succeeded", name="check_device", result={**PRINTER, "state": "ok"}),
+    "command.cancel": operation("succeeded", command_id=COMMAND_ID[:-1] + "9", name="cancel"),
 }
 
 
@@ -61,17 +71,29 @@ def test_the_agent_takes_whatever_posctl_asks(tmp_path: Path) -> None:
             ["command", "list"],
             ["command", "show", COMMAND_ID],
             ["journal", "verify"],
+            ["health", "printer-0", "--history", "--limit", "7"],
+            ["health", "--history"],
+            ["check", "printer-0", "--external"],
+            ["command", "cancel", COMMAND_ID],
         ):
+            if "cancel" in words:
+                stub.answers["command.get"] = operation("cancelled")
             assert main([*words, "--socket", str(stub.path)]) == 0
         assert {method for method, _params in stub.requests} == set(PARAMS)
         for method, params in stub.requests:
             rpc.decode_params(params, PARAMS[method])
 
 
+def test_the_events_that_top_asks_for_are_the_agents() -> None:
+    wanted = rpc.decode_params({"kinds": list(KINDS)}, calls.EventsSubscribeParams)
+    assert set(wanted.kinds) == set(calls.EventKind)
+
+
 @pytest.mark.parametrize(
     ("answer", "shape"),
     [
         (HEALTH, rpc.HealthResult),
+        ({"items": [CHANGE, RAISED], "next_cursor": None}, HistoryPage),
         (READY, Readiness),
         (NOT_READY, Readiness),
         (operation("failed", reason={"code": "STEP_FAILED", "text": "x"}), CommandState),

@@ -25,7 +25,7 @@ from agent.ctl.render.top import Lost, View, frame
 from agent.ctl.render.txn import entry_table, total_table, transaction_lines, verification_lines
 from agent.ctl.snapshot import Snapshot
 from agent.ctl.terminal_text import encoder_for
-from tests.units.ctl.answers_for_tests import FAULT, HEALTH, INFO, NOT_READY, PRINTER, entry, operation
+from tests.units.ctl.answers_for_tests import CHANGE, FAULT, HEALTH, INFO, NOT_READY, PRINTER, RAISED, entry, operation
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\x9dx\x9c\u202egnp\u2066\u200b\x00\x08\r\nnext\x7f\ue000"
 FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ue000]")
@@ -62,7 +62,6 @@ ENTRY = made(entry(1, "approved", {"conflict_with": "x"}, memo="m", dcc={"amount
 ENTRIES = [msgspec.convert(ENTRY, answers.Entry)]
 TOTAL = {"type": "sale", "count": 1, "sum_minor": 5, "provider": "p", "tid": "t", "batch_no": "b", "currency": "c"}
 SNAPSHOTS = [Snapshot(NOW, info, HEALTH_, READINESS, (RUNNING, FAILED), {}) for info in (INFO_, UP)]
-CHANGE = {"device": "d", "state": "s", "at": "2026-11-21T02:00:00Z", "power_state": "p", "detail": "x"}
 
 RENDERERS: dict[str, Callable[[Style], Sequence[str]]] = {
     "status": lambda s: status_lines(INFO_, HEALTH_, READINESS, [RUNNING], advice=advice, style=s),
@@ -70,7 +69,7 @@ RENDERERS: dict[str, Callable[[Style], Sequence[str]]] = {
     "readiness": lambda s: readiness_lines(READINESS, s),
     "devices": lambda s: device_lines(HEALTH_.devices, s),
     "checked": lambda s: checked_lines(HEALTH_.devices[0], HEALTH_.faults, advice, s),
-    "history": lambda s: history_lines([made(CHANGE, answers.HealthChange)], s),
+    "history": lambda s: history_lines([made(one, answers.HealthChange) for one in (CHANGE, RAISED)], s),
     "faults": lambda s: fault_lines([made(FAULT, answers.Fault)], advice, s),
     "an order in a line": lambda _s: [operation_line(RUNNING), operation_line(FAILED)],
     "an order": lambda s: [*operation_lines(RUNNING, s), *operation_lines(FAILED, s)],

@@ -10,10 +10,21 @@ import pytest
 
 from agent.ctl import answers
 from agent.ctl.render.command import operation_line, operation_lines, operation_table
-from agent.ctl.render.status import device_lines, fault_lines, readiness_lines, status_lines
+from agent.ctl.render.status import device_lines, fault_lines, history_lines, readiness_lines, status_lines
 from agent.ctl.render.style import Style, columns
 from agent.ctl.render.txn import entry_table, total_table, transaction_lines, verification_lines
-from tests.units.ctl.answers_for_tests import FAULT, HEALTH, INFO, NOT_READY, READY, TRANSACTION_ID, entry, operation
+from tests.units.ctl.answers_for_tests import (
+    CHANGE,
+    FAULT,
+    HEALTH,
+    INFO,
+    NOT_READY,
+    RAISED,
+    READY,
+    TRANSACTION_ID,
+    entry,
+    operation,
+)
 
 SHANGHAI = Style(zone=timezone(timedelta(hours=8)))
 
@@ -169,3 +180,17 @@ def test_progress_is_told_of_what_is_under_way_only() -> None:
 def test_a_list_of_commands_fits_80_columns() -> None:
     long = msgspec.structs.replace(state("rolled_back"), name="collect_diagnostics_of_everything")
     assert max(columns(line) for line in operation_table([long], SHANGHAI)) <= 80
+
+
+def test_the_history_tells_states_and_faults_apart() -> None:
+    cleared = {**RAISED, "kind": "fault_cleared"}
+    newer = {**RAISED, "kind": "something_newer"}
+    changes = made([CHANGE, RAISED, cleared, newer], list[answers.HealthChange])
+    lines = history_lines(changes, SHANGHAI)
+    for line, said in zip(
+        lines[1:],
+        ("✗ failed, power online", "+ HW-PRN-002 S2  ", "- HW-PRN-002 S2 over", "something_newer HW-PRN-002"),
+        strict=True,
+    ):
+        assert said in line
+    assert history_lines([], SHANGHAI) == ["no changes recorded"]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO
 
 from tests.kit.broker import Broker, free_port
@@ -116,3 +116,71 @@ def test_watching_outlives_the_broker(own_broker: Broker) -> None:
             read_until(process, "online (connection 8)")
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+
+
+def test_terminals_that_are_silent_offline_or_late_are_all_shown(broker_port: int) -> None:
+    offline = {"agent/status": {**STATUS, "online": False}, "agent/readiness": RETAINED["agent/readiness"]}
+    with FakeTerminal(broker_port, "T-OFF", [], site="S-14", retained=offline):
+        pass
+    words = ["T-ON", "T-OFF,T-LATE", "T-NEVER"]
+    with (
+        FakeTerminal(broker_port, "T-ON", [], site="S-14", retained=RETAINED),
+        watching(broker_port, "S-14", *words) as process,
+    ):
+        lines = read_until(process, "T-NEVER")
+        text = "\n".join(lines)
+        assert "T-OFF  status  offline" in text
+        assert "T-LATE  status  never heard of" in text
+        assert lines[-1].endswith("T-NEVER  status  never heard of at this broker")
+        with FakeTerminal(broker_port, "T-LATE", [], site="S-14", retained=RETAINED) as late:
+            read_until(process, "T-LATE  status  online (connection 7)")
+            late.publish("agent/op/reset/c-1", {"command_id": "c-1", "name": "reset", "state": "running"}, retain=True)
+            late.publish("agent/faults", {"faults": [{"code": "NET-MQT-001"}]}, retain=True)
+            read_until(process, "NET-MQT-001")
+            process.send_signal(signal.SIGINT)
+            text, _errors = process.communicate(timeout=20)
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.startswith("T-")}
+    assert rows["T-ON"] == "online ready none none"
+    assert rows["T-OFF"] == "offline ready, when last heard none none"
+    assert rows["T-LATE"] == "online ready NET-MQT-001 reset running"
+    assert rows["T-NEVER"] == "never heard of ? none none"
+
+
+def test_json_tells_of_silent_terminals_in_the_same_form(broker_port: int) -> None:
+    with watching(broker_port, "S-15", "T-1", "--json", "--for", "1") as process:
+        text, _errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+    (line,) = [json.loads(line) for line in text.splitlines()]
+    assert line["topic"] == "pos/v1/S-15/T-1/agent/status"
+    assert (line["payload"], line["retained"], line["heard"]) == (None, False, False)
+
+
+def test_twenty_terminals_are_watched_over_a_broker_that_restarts(own_broker: Broker) -> None:
+    names = [f"T-{n:02}" for n in range(20)]
+    with ExitStack() as stack:
+        terminals = [
+            stack.enter_context(FakeTerminal(own_broker.port, name, [], site="S-16", retained=RETAINED))
+            for name in names
+        ]
+        process = stack.enter_context(watching(own_broker.port, "S-16"))
+        lines = [out(process).readline() for _ in range(60)]
+        assert {line.split()[1] for line in lines} == set(names)
+        own_broker.restart()
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "trying again" in line:
+                break
+        for terminal in terminals:
+            terminal.publish("agent/status", {**STATUS, "conn": 8}, retain=True)
+        said = [out(process).readline() for _ in range(20)]
+        assert all("online (connection 8)" in line for line in said)  # and nothing that was shown before
+        process.send_signal(signal.SIGINT)
+        text, _errors = process.communicate(timeout=20)
+    assert sum(line.startswith("T-") for line in text.splitlines()) == 20
+
+
+def test_what_no_topic_can_hold_is_not_watched(broker_port: int) -> None:
+    for word in ("T/1", "+", "_all", "@/nowhere"):
+        with watching(broker_port, "S-17", word, "--for", "1") as process:
+            process.communicate(timeout=60)
+            assert process.returncode == 2
