@@ -16,7 +16,8 @@ async def wait_for(event: asyncio.Event, clock: Clock, at_most_s: float | None) 
         await event.wait()
         return
     timer = asyncio.ensure_future(clock.sleep(at_most_s))
-    timer.add_done_callback(lambda _timer: event.set())
+    # Not when it is cancelled: that callback runs after the return, and would wake whoever waits next, who cancels …
+    timer.add_done_callback(lambda over: None if over.cancelled() else event.set())
     try:
         await event.wait()
     finally:
