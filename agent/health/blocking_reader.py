@@ -12,7 +12,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -72,6 +72,28 @@ class _Batch(Generic[T]):
             self.ended.set_result(None)
 
 
+class _Countdown:
+    """A deadline that can stand still for a while."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, duration_s: float) -> None:
+        self._loop = loop
+        self._ends_s = loop.time() + duration_s
+
+    @property
+    def seconds(self) -> float:
+        """What is left; below zero when it is over."""
+        return self._ends_s - self._loop.time()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Time inside does not count."""
+        begun_s = self._loop.time()
+        try:
+            yield
+        finally:
+            self._ends_s += self._loop.time() - begun_s
+
+
 class _Worker:
     """One thread and its queue. ``retire`` ends it after what it is doing."""
 
@@ -111,38 +133,42 @@ class BlockingReader(Generic[T]):
     async def read(self, reads: Mapping[str, Callable[[], T]], deadline_s: float) -> AsyncIterator[dict[str, T]]:
         """Run each of ``reads`` and yield what is there as soon as it is there; at most ``deadline_s`` in all.
 
+        What the caller does between is not counted: a slow commit there must not look like a file that blocks.
+
         Args:
             reads: Name → a function that returns a result and never raises. One caller at a time for each name.
         """
-        loop = asyncio.get_running_loop()
-        ends_s = loop.time() + deadline_s
+        time_left = _Countdown(asyncio.get_running_loop(), deadline_s)
         lost = [name for name in reads if name in self._under_way]
         if lost:
-            yield {name: self._missing(deadline_s) for name in lost}
+            with time_left.stopped():
+                yield {name: self._missing(deadline_s) for name in lost}
         todo = {name: reads[name] for name in sorted(reads, key=self._slow.__contains__) if name not in lost}
         behind: list[_Batch[T]] = []
         while todo:
-            batch = self._begin(todo, loop)
-            todo = {}
-            if not await self._ended_or_held_up(batch, ends_s):
+            batch = self._begin(todo, asyncio.get_running_loop())
+            todo, late = {}, {}
+            if not await self._ended_or_held_up(batch, time_left):
                 rest = self._take_rest(batch)
                 behind.append(batch)
-                if loop.time() < ends_s:
+                if time_left.seconds > 0:
                     todo = rest
-                elif rest:
-                    yield {name: self._missing(deadline_s) for name in rest}
-            results = batch.take_results()
+                else:
+                    late = {name: self._missing(deadline_s) for name in rest}
+            results = self._take_results(batch)
             if batch.ended.done():
                 self._slow -= results.keys()
-            if results:
-                yield results
+            if results or late:
+                with time_left.stopped():
+                    yield results | late
         for batch in behind:
-            await _ended(batch, ends_s - loop.time())
-            results = batch.take_results()
+            await _ended(batch, time_left.seconds)
+            results = self._take_results(batch)
             if missing := batch.names - batch.taken:
                 results |= {name: self._missing(deadline_s) for name in missing}
             if results:
-                yield results
+                with time_left.stopped():
+                    yield results
 
     def close(self) -> None:
         """Let the idle thread end. A blocked one cannot be ended; it is a daemon and holds nothing up."""
@@ -157,27 +183,33 @@ class BlockingReader(Generic[T]):
             self._worker = _Worker(self._thread_name)
         batch = self._given = _Batch(reads, loop)
         self._under_way.update(dict.fromkeys(reads, batch))
-        batch.ended.add_done_callback(lambda _future: self._release(batch.names))
+        batch.ended.add_done_callback(lambda _future: self._release(batch.names, batch))
         self._worker.give(batch.run)
         return batch
 
-    async def _ended_or_held_up(self, batch: _Batch[T], ends_s: float) -> bool:
+    async def _ended_or_held_up(self, batch: _Batch[T], time_left: _Countdown) -> bool:
         """False when one read of it is under way for longer than a moment, or the time is over."""
-        loop = asyncio.get_running_loop()
-        while not await _ended(batch, min(self._patience_s, ends_s - loop.time())):
-            if batch.begun or loop.time() >= ends_s:  # a thread that has not begun only lacks processor time
+        while not await _ended(batch, min(self._patience_s, time_left.seconds)):
+            if batch.begun or time_left.seconds <= 0:  # a thread that has not begun only lacks processor time
                 return False
         return True
 
     def _take_rest(self, batch: _Batch[T]) -> dict[str, Callable[[], T]]:
         rest = batch.take_rest()
-        self._release(rest)
+        self._release(rest, batch)
         self._slow |= batch.names - batch.arrived()
         return rest
 
-    def _release(self, names: Iterable[str]) -> None:
+    def _take_results(self, batch: _Batch[T]) -> dict[str, T]:
+        """What has come back; those names are free again, though the thread may be stuck at another one."""
+        results = batch.take_results()
+        self._release(results, batch)
+        return results
+
+    def _release(self, names: Iterable[str], batch: _Batch[T]) -> None:
         for name in names:
-            self._under_way.pop(name, None)
+            if self._under_way.get(name) is batch:
+                del self._under_way[name]
 
 
 async def _ended(batch: _Batch[T], within_s: float) -> bool:

@@ -43,7 +43,7 @@ class LinkSource:
         self._left = 0
 
     def read(self) -> LinkReading:
-        if self._left <= 0:
+        if self._left <= 0 or not self._watched:
             self._look_round()
         self._left -= 1
         now_s = self._monotonic()

@@ -48,7 +48,7 @@ class ThermalSource:
         self._left = 0
 
     def read(self) -> ThermalReading:
-        if self._left <= 0:
+        if self._left <= 0 or not self._zones:
             self._look_round()
         self._left -= 1
         zones = tuple(self._zone(zone) for zone in self._zones)

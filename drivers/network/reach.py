@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -109,7 +110,8 @@ class TcpReach:
                 connection.close()
                 if not isinstance(err, OSError):  # TimeoutError is one
                     raise
-                why = f"{address} port {self._target.port}: {err.strerror or 'no answer'}"
+                words = os.strerror(err.errno) if err.errno else "no answer"  # asyncio has words of its own
+                why = f"{address} port {self._target.port}: {words}"
                 continue
             return connection, loop.time() - begun_s
         return why

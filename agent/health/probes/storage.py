@@ -55,6 +55,7 @@ def sample_of(reading: HostReading) -> Sample:
     life_pct = max((one.life_used_pct for one in reading.flash if one.life_used_pct is not None), default=None)
     reserve = max((one.reserve for one in reading.flash if one.reserve is not None), default=None)
     counted = [one for one in reading.ext4 if one.errors]
+    grow = any(one.new_errors for one in counted)
     words = "; ".join(f"{one.errors} errors on {one.name}, {one.new_errors} of them new" for one in counted)
     return Sample(
         True,
@@ -62,8 +63,8 @@ def sample_of(reading: HostReading) -> Sample:
             "life": None if life_pct is None else float(life_pct),
             "reserve_low": None if reserve is None else reserve >= _WARN_RESERVE,
             "reserve_gone": None if reserve is None else reserve >= _FAIL_RESERVE,
-            "errors": bool(counted),
-            "new_errors": any(one.new_errors for one in counted),
+            "errors": bool(counted) and not grow,
+            "new_errors": grow,
         },
         {
             "flash_life_used_pct": life_pct,

@@ -125,3 +125,33 @@ async def test_many_lost_reads_cost_one_thread_each(reader: BlockingReader[str])
     assert {gate.begun for gate in gates.values()} == {1}
     for gate in gates.values():
         gate.open()
+
+
+async def test_a_read_that_is_stuck_at_the_end_of_its_batch_does_not_hold_those_before_it(
+    reader: BlockingReader[str],
+) -> None:
+    gate = Gate()
+    reads: dict[str, Callable[[], str]] = {"a": lambda: "x", "b": lambda: "y", "stuck": gate}
+    for _ in range(20):
+        results: dict[str, str] = {}
+        for some in await _read(reader, reads, 0.1):
+            results |= some
+        assert results == {"a": "x", "b": "y", "stuck": MISSING}
+    assert reader.under_way == {"stuck"}
+    assert gate.begun == 1
+    gate.open()
+    await until(lambda: not reader.under_way)
+
+
+async def test_time_that_the_caller_takes_between_is_not_counted_against_the_others(
+    reader: BlockingReader[str],
+) -> None:
+    gate = Gate()
+    reads: dict[str, Callable[[], str]] = {"stuck": gate, "b": lambda: "y"}
+    for _ in range(3):
+        results: dict[str, str] = {}
+        async for some in reader.read(reads, 0.2):
+            results |= some
+            await asyncio.sleep(0.4)  # a commit on a slow disk
+        assert results == {"stuck": MISSING, "b": "y"}
+    gate.open()

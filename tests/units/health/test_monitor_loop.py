@@ -93,7 +93,7 @@ async def test_the_watchdog_sees_a_look_that_never_ends_and_nothing_while_restin
 async def test_looks_due_together_stay_together_after_one_was_repeated(tmp_path: Path) -> None:
     clock, tree = ManualClock(), HostTree(tmp_path)
     async with health_room(tmp_path, board(tree), clock=clock, interval_s=10.0) as room:
-        await until(lambda: room.state("cpu")[0] == "ok")
+        await until(lambda: room.state("cpu")[0] == "ok" and clock._sleepers and not room.monitor._under_way)
         tree.remove("meminfo")
         clock.advance(10)
         await until(lambda: room.monitor._watched["memory"].is_undecided)  # the first miss
