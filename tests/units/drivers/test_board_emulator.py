@@ -21,7 +21,7 @@ from drivers.catalog import HOST_SOURCES
 from drivers.emulators.board import BoardEmulator, run_emulator
 from drivers.emulators.control import ControlError, EmulatorControl
 from drivers.errors import HostSourceError
-from drivers.host_contract import CpuReading, MemoryReading
+from drivers.host_contract import Board, CpuReading, MemoryReading
 from tests.kit.emulated_board import emulated_board
 
 DEADLINE_S = 20.0
@@ -35,7 +35,7 @@ async def test_every_host_source_reads_the_board_and_what_it_was_told_to_say(tmp
     async with emulated_board(tmp_path) as board:
         board.apply({"memory_available_pct": 25, "cpu_pressure_pct": 70})
         readings = {
-            name: build(board.folder / "proc", board.folder / "sys", tmp_path).read()
+            name: build(Board(board.folder / "proc", board.folder / "sys", tmp_path)).read()
             for name, build in HOST_SOURCES.items()
         }
         memory, cpu = readings["memory"], readings["cpu"]
@@ -49,7 +49,7 @@ async def test_every_host_source_reads_the_board_and_what_it_was_told_to_say(tmp
 async def test_counters_advance_so_that_percentages_are_real(tmp_path: Path) -> None:
     async with emulated_board(tmp_path, step_s=0.02) as board:
         board.apply({"cpu_busy_pct": 50})
-        source = HOST_SOURCES["cpu"](board.folder / "proc", board.folder / "sys", tmp_path)
+        source = HOST_SOURCES["cpu"](Board(board.folder / "proc", board.folder / "sys", tmp_path))
         source.read()
         await asyncio.sleep(1.0)
         reading = source.read()
@@ -123,7 +123,7 @@ async def test_a_reboot_gives_another_boot_id_and_counters_from_the_beginning(tm
 
 async def test_each_way_of_breaking_a_file_is_seen_by_who_reads_it_and_mended(tmp_path: Path) -> None:
     async with emulated_board(tmp_path) as board:
-        source = HOST_SOURCES["memory"](board.folder / "proc", board.folder / "sys", tmp_path)
+        source = HOST_SOURCES["memory"](Board(board.folder / "proc", board.folder / "sys", tmp_path))
         for way in ("vanish", "empty", "rubbish"):
             board.apply({way: "proc/stat, proc/meminfo"})
             with pytest.raises(HostSourceError, match="meminfo"):
@@ -134,7 +134,7 @@ async def test_each_way_of_breaking_a_file_is_seen_by_who_reads_it_and_mended(tm
 
 async def test_a_file_that_blocks_holds_its_reader_until_it_is_mended(tmp_path: Path) -> None:
     async with emulated_board(tmp_path) as board:
-        source = HOST_SOURCES["memory"](board.folder / "proc", board.folder / "sys", tmp_path)
+        source = HOST_SOURCES["memory"](Board(board.folder / "proc", board.folder / "sys", tmp_path))
         board.apply({"block": "proc/meminfo"})
         reading = asyncio.create_task(asyncio.to_thread(source.read))
         await asyncio.sleep(0.3)
