@@ -14,7 +14,7 @@ from pathlib import Path
 
 from drivers.contract import DeviceSpec, OptionValue
 from drivers.errors import HostSourceError, SpecInvalid
-from drivers.host.source_file import read_source
+from drivers.host.source_file import names_in, read_source
 from drivers.inputs import capability_wire
 
 FOUND_BY = frozenset({"name", "phys", "usb_id"})
@@ -116,12 +116,7 @@ class InputFinder:
         return target.name
 
     def _listed(self) -> list[str]:
-        try:
-            names = os.listdir(self._inputs)
-        except FileNotFoundError:
-            return []
-        except OSError as err:
-            raise HostSourceError(self._device, str(self._inputs), f"cannot be listed: {err.strerror}") from err
+        names = names_in(str(self._inputs), self._device)
         return sorted((name for name in names if _EVENT_NODE.fullmatch(name)), key=lambda name: (len(name), name))
 
     def _is_described(self, event: str) -> bool:

@@ -6,18 +6,16 @@ gives an event. Left out: whether anything can be seen. Built-in panels usually 
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from drivers.contract import DeviceSpec
 from drivers.errors import HostSourceError, SpecInvalid
-from drivers.host.source_file import read_source
+from drivers.host.source_file import names_in, read_source, read_table
 from drivers.screen.edid_wire import edid_problem
 from drivers.sysfs_contract import Backlight, Connector, ScreenReading
 
 FOUND_BY = frozenset({"connector", "backlight"})
-_LIMIT_BYTES = 32_768  # 256 blocks of EDID
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 _STATUS = frozenset({"connected", "disconnected", "unknown"})
 _ENABLED = frozenset({"enabled", "disabled"})
@@ -71,28 +69,20 @@ class DrmScreen:
     def _read_connector(self, wanted: re.Pattern[str]) -> Connector | None:
         """None when the kernel lists no such connector. Of the same one on two cards, the connected one counts."""
         found = None
-        for name in self._listed():
+        for name in names_in(str(self._drm), self.name):
             if wanted.fullmatch(name):
                 connector = self._connector_at(self._drm / name)
                 if found is None or connector.status == "connected":
                     found = connector
         return found
 
-    def _listed(self) -> list[str]:
-        try:
-            return sorted(os.listdir(self._drm))
-        except FileNotFoundError:
-            return []
-        except OSError as err:
-            raise HostSourceError(self.name, str(self._drm), f"cannot be listed: {err.strerror}") from err
-
     def _connector_at(self, folder: Path) -> Connector:
-        edid = self._whole(folder / "edid")
+        edid = read_table(str(folder / "edid"), self.name)
         return Connector(
             status=self._word(folder / "status", _STATUS),
             enabled=self._word(folder / "enabled", _ENABLED) == "enabled",
             dpms=self._word(folder / "dpms", _DPMS),
-            modes=len(self._whole(folder / "modes").splitlines()),
+            modes=len(read_table(str(folder / "modes"), self.name).splitlines()),
             edid_bytes=len(edid),
             edid_problem=edid_problem(edid),
         )
@@ -113,17 +103,6 @@ class DrmScreen:
         if word not in known:
             raise HostSourceError(self.name, str(path), f"is none of {', '.join(sorted(known))}")
         return word
-
-    def _whole(self, path: Path) -> bytes:
-        """Content that may be empty, and longer than the kernel gives at once."""
-        content = b""
-        try:
-            with open(path, "rb", buffering=0) as file:
-                while len(content) <= _LIMIT_BYTES and (piece := file.read(_LIMIT_BYTES)):
-                    content += piece
-        except OSError as err:
-            raise HostSourceError(self.name, str(path), f"cannot be read: {err.strerror}") from err
-        return content
 
     def _number(self, path: Path) -> int:
         text = read_source(str(path), self.name).removesuffix(b"\n")
