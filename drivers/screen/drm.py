@@ -6,8 +6,8 @@ gives an event. Left out: whether anything can be seen. Built-in panels usually 
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 
 from drivers.contract import DeviceSpec
 from drivers.errors import HostSourceError, SpecInvalid
@@ -51,9 +51,9 @@ class DrmScreen:
     def __init__(self, spec: DeviceSpec) -> None:
         self.name = spec.name
         connector, backlight = spec.options.get("connector"), spec.options.get("backlight")
-        self._drm = spec.sysfs / "class/drm"
+        self._drm = str(spec.sysfs / "class/drm")
         self._connector = re.compile(rf"card[0-9]+-{re.escape(str(connector))}") if connector is not None else None
-        self._backlight = spec.sysfs / "class/backlight" / str(backlight) if backlight is not None else None
+        self._backlight = str(spec.sysfs / f"class/backlight/{backlight}") if backlight is not None else None
 
     def read(self) -> ScreenReading:
         return ScreenReading(
@@ -69,43 +69,43 @@ class DrmScreen:
     def _read_connector(self, wanted: re.Pattern[str]) -> Connector | None:
         """None when the kernel lists no such connector. Of the same one on two cards, the connected one counts."""
         found = None
-        for name in names_in(str(self._drm), self.name):
+        for name in names_in(self._drm, self.name):
             if wanted.fullmatch(name):
-                connector = self._connector_at(self._drm / name)
+                connector = self._connector_at(f"{self._drm}/{name}")
                 if found is None or connector.status == "connected":
                     found = connector
         return found
 
-    def _connector_at(self, folder: Path) -> Connector:
-        edid = read_table(str(folder / "edid"), self.name)
+    def _connector_at(self, folder: str) -> Connector:
+        edid = read_table(f"{folder}/edid", self.name)
         return Connector(
-            status=self._word(folder / "status", _STATUS),
-            enabled=self._word(folder / "enabled", _ENABLED) == "enabled",
-            dpms=self._word(folder / "dpms", _DPMS),
-            modes=len(read_table(str(folder / "modes"), self.name).splitlines()),
+            status=self._word(f"{folder}/status", _STATUS),
+            enabled=self._word(f"{folder}/enabled", _ENABLED) == "enabled",
+            dpms=self._word(f"{folder}/dpms", _DPMS),
+            modes=len(read_table(f"{folder}/modes", self.name).splitlines()),
             edid_bytes=len(edid),
             edid_problem=edid_problem(edid),
         )
 
-    def _read_backlight(self, folder: Path) -> Backlight | None:
+    def _read_backlight(self, folder: str) -> Backlight | None:
         """None when the kernel lists no such backlight."""
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return None
         brightness, actual, most = (
-            self._number(folder / name) for name in ("brightness", "actual_brightness", "max_brightness")
+            self._number(f"{folder}/{name}") for name in ("brightness", "actual_brightness", "max_brightness")
         )
         if not brightness <= most or most == 0:
-            raise HostSourceError(self.name, str(folder), "its brightness is beyond its greatest")
-        return Backlight(brightness, actual, most, powered=self._number(folder / "bl_power") == 0)
+            raise HostSourceError(self.name, folder, "its brightness is beyond its greatest")
+        return Backlight(brightness, actual, most, powered=self._number(f"{folder}/bl_power") == 0)
 
-    def _word(self, path: Path, known: frozenset[str]) -> str:
-        word = read_source(str(path), self.name).decode("ascii", errors="replace").removesuffix("\n")
+    def _word(self, path: str, known: frozenset[str]) -> str:
+        word = read_source(path, self.name).decode("ascii", errors="replace").removesuffix("\n")
         if word not in known:
-            raise HostSourceError(self.name, str(path), f"is none of {', '.join(sorted(known))}")
+            raise HostSourceError(self.name, path, f"is none of {', '.join(sorted(known))}")
         return word
 
-    def _number(self, path: Path) -> int:
-        text = read_source(str(path), self.name).removesuffix(b"\n")
+    def _number(self, path: str) -> int:
+        text = read_source(path, self.name).removesuffix(b"\n")
         if not text.isdigit() or len(text) > 9:
-            raise HostSourceError(self.name, str(path), "is no number")
+            raise HostSourceError(self.name, path, "is no number")
         return int(text)
