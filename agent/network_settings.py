@@ -11,13 +11,13 @@ from agent.model_file import RESERVED_NAMES, Id
 
 HOSTS_LIMIT = 8
 
-HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}$")]
+HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}\Z")]
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
     """``[network]``."""
 
-    interfaces: tuple[Annotated[str, Meta(pattern=r"^[^/\s]{1,15}$")], ...] = ()
+    interfaces: tuple[Annotated[str, Meta(pattern=r"^[^/\s]{1,15}\Z")], ...] = ()
     reach_interval_s: Annotated[float, Meta(ge=1, le=86400)] = 60.0
     certificate_warn_days: Annotated[int, Meta(ge=1, le=365)] = 14
 
@@ -29,7 +29,7 @@ class Reach(Struct, frozen=True, forbid_unknown_fields=True):
     host: HostName
     port: Annotated[int, Meta(ge=1, le=65535)]
     tls: bool = True
-    ca_file: Annotated[str, Meta(pattern=r"^/")] | None = None
+    ca_file: Annotated[str, Meta(pattern=r"^/[^\x00-\x1f]{0,4000}\Z")] | None = None
     server_name: HostName | None = None
     expected: tuple[Annotated[str, Meta(max_length=50)], ...] = ()
     required: bool = False

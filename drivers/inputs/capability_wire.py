@@ -34,7 +34,17 @@ def parse_bitmap(text: bytes, word_bits: int = NATIVE_WORD_BITS) -> frozenset[in
         if value >> word_bits:
             raise ValueError(f"has a word of more than {word_bits} bits")
         bits = bits << word_bits | value
-    return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
+    return set_bits(bits)
+
+
+def set_bits(bits: int) -> frozenset[int]:
+    """Numbers of the bits that are 1; only those are visited."""
+    found = []
+    while bits:
+        lowest = bits & -bits
+        found.append(lowest.bit_length() - 1)
+        bits ^= lowest
+    return frozenset(found)
 
 
 def format_bitmap(numbers: frozenset[int], word_bits: int = NATIVE_WORD_BITS) -> bytes:

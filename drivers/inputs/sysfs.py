@@ -10,11 +10,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from drivers.contract import DeviceSpec, OptionValue
 from drivers.errors import HostSourceError, SpecInvalid
-from drivers.host.source_file import read_source
+from drivers.host.source_file import names_in, read_source
 from drivers.inputs import capability_wire
 
 FOUND_BY = frozenset({"name", "phys", "usb_id"})
@@ -80,8 +79,8 @@ class InputFinder:
         self._identity = identity_of(spec)
         self._device = spec.name
         self._port = spec.port
-        self._inputs = spec.sysfs / "class/input"
-        self._nodes = spec.dev / "input"
+        self._inputs = str(spec.sysfs / "class/input")
+        self._nodes = str(spec.dev / "input")
 
     def candidates(self) -> list[InputNode]:
         """Every node that is the described device, in the order of their numbers; one keypad may have several.
@@ -92,7 +91,7 @@ class InputFinder:
         """
         if self._port:
             events = [self._event_at_port()]
-            if not (self._inputs / events[0]).is_dir():
+            if not os.path.isdir(f"{self._inputs}/{events[0]}"):
                 raise NotThere(f"its node {events[0]} is there, but the kernel lists no such device")
             matching = [event for event in events if self._is_described(event)]
             if not matching:
@@ -101,36 +100,31 @@ class InputFinder:
             matching = [event for event in self._listed() if self._is_described(event)]
             if not matching:
                 raise NotThere("the kernel lists no such input device: unplugged, or its driver has failed")
-        with_node = [event for event in matching if os.path.lexists(self._nodes / event)]
+        with_node = [event for event in matching if os.path.lexists(f"{self._nodes}/{event}")]
         if not with_node:
-            raise NotThere(f"the kernel lists it, but {self._nodes / matching[0]} is missing")
+            raise NotThere(f"the kernel lists it, but {self._nodes}/{matching[0]} is missing")
         return [self._described(event) for event in with_node]
 
     def _event_at_port(self) -> str:
         try:
-            target = Path(os.path.realpath(self._port, strict=True))
+            target = os.path.basename(os.path.realpath(self._port, strict=True))
         except OSError as err:
             raise NotThere(f"its port {self._port} is not there: {err.strerror}") from err
-        if not _EVENT_NODE.fullmatch(target.name):
+        if not _EVENT_NODE.fullmatch(target):
             raise HostSourceError(self._device, self._port, "leads to no input event node; check the configuration")
-        return target.name
+        return target
 
     def _listed(self) -> list[str]:
-        try:
-            names = os.listdir(self._inputs)
-        except FileNotFoundError:
-            return []
-        except OSError as err:
-            raise HostSourceError(self._device, str(self._inputs), f"cannot be listed: {err.strerror}") from err
+        names = names_in(self._inputs, self._device)
         return sorted((name for name in names if _EVENT_NODE.fullmatch(name)), key=lambda name: (len(name), name))
 
     def _is_described(self, event: str) -> bool:
         wanted = self._identity
-        folder = self._inputs / event / "device"
+        folder = f"{self._inputs}/{event}/device"
         try:
             return (
-                (wanted.name is None or _line(self._read(folder / "name")) == wanted.name)
-                and (wanted.phys is None or _line(self._read(folder / "phys")) == wanted.phys)
+                (wanted.name is None or _line(self._read(f"{folder}/name")) == wanted.name)
+                and (wanted.phys is None or _line(self._read(f"{folder}/phys")) == wanted.phys)
                 and (wanted.usb_id is None or self._usb_id(folder) == wanted.usb_id)
             )
         except HostSourceError:
@@ -138,24 +132,24 @@ class InputFinder:
                 raise
             return False  # somebody else's broken device does not hide ours
 
-    def _usb_id(self, folder: Path) -> str:
-        return ":".join(_line(self._read(folder / "id" / name)) for name in ("vendor", "product"))
+    def _usb_id(self, folder: str) -> str:
+        return ":".join(_line(self._read(f"{folder}/id/{name}")) for name in ("vendor", "product"))
 
     def _described(self, event: str) -> InputNode:
-        folder = self._inputs / event / "device"
+        folder = f"{self._inputs}/{event}/device"
         keys, axes, properties = (
-            self._bitmap(folder / name) for name in ("capabilities/key", "capabilities/abs", "properties")
+            self._bitmap(f"{folder}/{name}") for name in ("capabilities/key", "capabilities/abs", "properties")
         )
         return InputNode(event, keys, axes, properties)
 
-    def _bitmap(self, path: Path) -> frozenset[int]:
+    def _bitmap(self, path: str) -> frozenset[int]:
         try:
             return capability_wire.parse_bitmap(self._read(path))
         except ValueError as err:
-            raise HostSourceError(self._device, str(path), str(err)) from err
+            raise HostSourceError(self._device, path, str(err)) from err
 
-    def _read(self, path: Path) -> bytes:
-        return read_source(str(path), self._device)
+    def _read(self, path: str) -> bytes:
+        return read_source(path, self._device)
 
 
 def _line(content: bytes) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from drivers.inputs.capability_wire import set_bits
+
 EV_SYN, EV_KEY = 0x00, 0x01
 SYN_REPORT, SYN_DROPPED = 0x00, 0x03
 RELEASED, PRESSED, REPEATED = 0, 1, 2
@@ -50,5 +52,4 @@ def pack(event: Event) -> bytes:
 
 def held_codes(state: bytes) -> frozenset[int]:
     """Codes whose bit is set in an answer to ``EVIOCGKEY``; a short answer counts as far as it goes."""
-    bits = int.from_bytes(state[:KEY_STATE_BYTES], "little")
-    return frozenset(code for code in range(bits.bit_length()) if bits >> code & 1)
+    return set_bits(int.from_bytes(state[:KEY_STATE_BYTES], "little"))

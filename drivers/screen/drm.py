@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from drivers.contract import DeviceSpec
 from drivers.errors import HostSourceError, SpecInvalid
-from drivers.host.source_file import read_source
+from drivers.host.source_file import names_in, read_source, read_table
 from drivers.screen.edid_wire import edid_problem
 from drivers.sysfs_contract import Backlight, Connector, ScreenReading
 
 FOUND_BY = frozenset({"connector", "backlight"})
-_LIMIT_BYTES = 32_768  # 256 blocks of EDID
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 _STATUS = frozenset({"connected", "disconnected", "unknown"})
 _ENABLED = frozenset({"enabled", "disabled"})
@@ -53,9 +51,9 @@ class DrmScreen:
     def __init__(self, spec: DeviceSpec) -> None:
         self.name = spec.name
         connector, backlight = spec.options.get("connector"), spec.options.get("backlight")
-        self._drm = spec.sysfs / "class/drm"
+        self._drm = str(spec.sysfs / "class/drm")
         self._connector = re.compile(rf"card[0-9]+-{re.escape(str(connector))}") if connector is not None else None
-        self._backlight = spec.sysfs / "class/backlight" / str(backlight) if backlight is not None else None
+        self._backlight = str(spec.sysfs / f"class/backlight/{backlight}") if backlight is not None else None
 
     def read(self) -> ScreenReading:
         return ScreenReading(
@@ -71,62 +69,43 @@ class DrmScreen:
     def _read_connector(self, wanted: re.Pattern[str]) -> Connector | None:
         """None when the kernel lists no such connector. Of the same one on two cards, the connected one counts."""
         found = None
-        for name in self._listed():
+        for name in names_in(self._drm, self.name):
             if wanted.fullmatch(name):
-                connector = self._connector_at(self._drm / name)
+                connector = self._connector_at(f"{self._drm}/{name}")
                 if found is None or connector.status == "connected":
                     found = connector
         return found
 
-    def _listed(self) -> list[str]:
-        try:
-            return sorted(os.listdir(self._drm))
-        except FileNotFoundError:
-            return []
-        except OSError as err:
-            raise HostSourceError(self.name, str(self._drm), f"cannot be listed: {err.strerror}") from err
-
-    def _connector_at(self, folder: Path) -> Connector:
-        edid = self._whole(folder / "edid")
+    def _connector_at(self, folder: str) -> Connector:
+        edid = read_table(f"{folder}/edid", self.name)
         return Connector(
-            status=self._word(folder / "status", _STATUS),
-            enabled=self._word(folder / "enabled", _ENABLED) == "enabled",
-            dpms=self._word(folder / "dpms", _DPMS),
-            modes=len(self._whole(folder / "modes").splitlines()),
+            status=self._word(f"{folder}/status", _STATUS),
+            enabled=self._word(f"{folder}/enabled", _ENABLED) == "enabled",
+            dpms=self._word(f"{folder}/dpms", _DPMS),
+            modes=len(read_table(f"{folder}/modes", self.name).splitlines()),
             edid_bytes=len(edid),
             edid_problem=edid_problem(edid),
         )
 
-    def _read_backlight(self, folder: Path) -> Backlight | None:
+    def _read_backlight(self, folder: str) -> Backlight | None:
         """None when the kernel lists no such backlight."""
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return None
         brightness, actual, most = (
-            self._number(folder / name) for name in ("brightness", "actual_brightness", "max_brightness")
+            self._number(f"{folder}/{name}") for name in ("brightness", "actual_brightness", "max_brightness")
         )
         if not brightness <= most or most == 0:
-            raise HostSourceError(self.name, str(folder), "its brightness is beyond its greatest")
-        return Backlight(brightness, actual, most, powered=self._number(folder / "bl_power") == 0)
+            raise HostSourceError(self.name, folder, "its brightness is beyond its greatest")
+        return Backlight(brightness, actual, most, powered=self._number(f"{folder}/bl_power") == 0)
 
-    def _word(self, path: Path, known: frozenset[str]) -> str:
-        word = read_source(str(path), self.name).decode("ascii", errors="replace").removesuffix("\n")
+    def _word(self, path: str, known: frozenset[str]) -> str:
+        word = read_source(path, self.name).decode("ascii", errors="replace").removesuffix("\n")
         if word not in known:
-            raise HostSourceError(self.name, str(path), f"is none of {', '.join(sorted(known))}")
+            raise HostSourceError(self.name, path, f"is none of {', '.join(sorted(known))}")
         return word
 
-    def _whole(self, path: Path) -> bytes:
-        """Content that may be empty, and longer than the kernel gives at once."""
-        content = b""
-        try:
-            with open(path, "rb", buffering=0) as file:
-                while len(content) <= _LIMIT_BYTES and (piece := file.read(_LIMIT_BYTES)):
-                    content += piece
-        except OSError as err:
-            raise HostSourceError(self.name, str(path), f"cannot be read: {err.strerror}") from err
-        return content
-
-    def _number(self, path: Path) -> int:
-        text = read_source(str(path), self.name).removesuffix(b"\n")
+    def _number(self, path: str) -> int:
+        text = read_source(path, self.name).removesuffix(b"\n")
         if not text.isdigit() or len(text) > 9:
-            raise HostSourceError(self.name, str(path), "is no number")
+            raise HostSourceError(self.name, path, "is no number")
         return int(text)

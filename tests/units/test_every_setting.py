@@ -20,12 +20,13 @@ from msgspec import Struct
 from agent.config import Loaded, Settings, load, load_or_last_good
 from agent.errors import ConfigInvalid
 from agent.model_file import Model
+from drivers.catalog import DRIVERS
 
 ROOT = Path(__file__).parents[2]
 SECRET = "not-to-be-told"
 GOOD_VALUES: tuple[Any, ...] = (
     *("development", "countertop", "escpos", "shop-1", "00010001", "/somewhere/else", "payment.service"),
-    *("pos_printer", 1, 20.0, True, [], {}, {"chinese": True}),
+    *("supervisor", 1, 20.0, True, [], {}, {"chinese": True}),
 )
 BAD_VALUES: tuple[Any, ...] = (
     *("", f"{SECRET}!", f"{SECRET}\n", "/\0", SECRET * 200, "2s", "yes", 10**12, -1, 0, 1.5, -1.5, 1e12, float("nan")),
@@ -43,11 +44,17 @@ class Key(NamedTuple):
 
 
 def _struct_of(kind: Any) -> tuple[type[Struct] | None, Any]:
-    """The struct that a field holds, and in what: None, tuple or dict."""
-    for one in (kind, *get_args(kind)):
+    """The struct that a field holds, and in what: None, tuple or dict. Of a union the first; see `_by_name`."""
+    for one in (kind, *get_args(kind), *(inner for outer in get_args(kind) for inner in get_args(outer))):
         if isinstance(one, type) and issubclass(one, Struct):
             return one, get_origin(kind) if get_origin(kind) in (tuple, dict) else None
     return None, None
+
+
+def _by_name(kind: Any) -> dict[str, type[Struct]]:
+    """What a dict of structs holds here: one by the name in the configuration, and one of each other kind."""
+    union = get_args(get_args(kind)[1]) or (get_args(kind)[1],)
+    return {"printer-0" if number == 0 else f"other-{number}": one for number, one in enumerate(union)}
 
 
 def _keys(kind: type[Struct], steps: tuple[str | int, ...] = (), at: str = "") -> Iterator[Key]:
@@ -61,7 +68,8 @@ def _keys(kind: type[Struct], steps: tuple[str | int, ...] = (), at: str = "") -
         if container is tuple:
             yield from _keys(inner, (*here, 0), f"{name}[0].")
         elif container is dict:
-            yield from _keys(inner, (*here, "printer-0"), f"{name}.printer-0.")
+            for member, one in _by_name(field.type).items():
+                yield from _keys(one, (*here, member), f"{name}.{member}.")
         else:
             yield from _keys(inner, here, f"{name}.")
 
@@ -74,20 +82,29 @@ def _converts(kind: Any, value: Any) -> bool:
     return True
 
 
+def _laid_over(made: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Defaults where there are any; TOML has no null."""
+    both = {name: value for name, value in given.items() if value is not None}
+    return made | {
+        name: _laid_over(made[name], value) if isinstance(value, dict) else value for name, value in both.items()
+    }
+
+
 def _whole(kind: type[Struct]) -> dict[str, Any]:
     """A table in which every key stands, each with a value that is right."""
-    table: dict[str, Any] = {}
+    tag = kind.__struct_config__.tag_field
+    table: dict[str, Any] = {tag: kind.__struct_config__.tag} if tag else {}
     for field in msgspec.structs.fields(kind):
         inner, container = _struct_of(field.type)
+        if container is dict:
+            table[field.encode_name] = {member: _whole(one) for member, one in _by_name(field.type).items()}
+            continue
         if inner is not None:
             made = _whole(inner)
             default = field.default if isinstance(field.default, Struct) else None
             if default is not None:
-                given = msgspec.to_builtins(default)
-                made = {**made, **{name: value for name, value in given.items() if value is not None}}
-            table[field.encode_name] = (
-                {"printer-0": made} if container is dict else [made] if container is tuple else made
-            )
+                made = _laid_over(made, msgspec.to_builtins(default))
+            table[field.encode_name] = [made] if container is tuple else made
             continue
         if field.default not in (None, msgspec.NODEFAULT):
             table[field.encode_name] = msgspec.to_builtins(field.default)
@@ -117,7 +134,9 @@ class Files:
         self.table["paths"]["state"] = str(folder / "state")
         self.table["devices"]["printer-0"]["driver"] = "escpos"
         self.model_table = _whole(Model)
-        self.model_table["devices"]["printer-0"]["driver"] = "escpos"
+        of_category = {entry.category: driver for driver, entry in DRIVERS.items()}
+        for device in self.model_table["devices"].values():
+            device["driver"] = of_category[device["category"]]
 
     def problems(self, table: dict[str, Any] | None = None, model: dict[str, Any] | None = None) -> list[str]:
         """What loading says of both files; empty when they are right."""

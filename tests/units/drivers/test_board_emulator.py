@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,12 +17,11 @@ import pytest
 
 from drivers.catalog import HOST_SOURCES
 from drivers.emulators.board import BoardEmulator, run_emulator
-from drivers.emulators.control import ControlError, EmulatorControl
+from drivers.emulators.control import ControlError
 from drivers.errors import HostSourceError
 from drivers.host_contract import Board, CpuReading, MemoryReading
 from tests.kit.emulated_board import emulated_board
-
-DEADLINE_S = 20.0
+from tests.kit.emulator_program import DEADLINE_S, EmulatorProgram
 
 
 def text(board: BoardEmulator, path: str) -> str:
@@ -167,23 +164,12 @@ async def test_a_setting_that_makes_no_sense_changes_nothing(tmp_path: Path, set
         assert board.view()["state"] == before
 
 
-class Program:
-    def __init__(self, folder: Path, *more: str) -> None:
-        self.folder, self.control_path = folder / "board", folder / "control"
-        command = [sys.executable, "-m", "drivers.emulators", "board", "--folder", str(self.folder)]
-        self.process = subprocess.Popen(
-            [*command, "--control", str(self.control_path), *more], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.first_line = self.process.stdout.readline()
-        self.control = EmulatorControl(self.control_path)
+class Program(EmulatorProgram):
+    """A board with its folder."""
 
-    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(by)
-        code = self.process.wait(DEADLINE_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
+    def __init__(self, folder: Path, *more: str) -> None:
+        self.folder = folder / "board"
+        super().__init__("board", folder, "--folder", str(self.folder), *more)
 
 
 @pytest.fixture

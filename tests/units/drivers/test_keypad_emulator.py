@@ -7,19 +7,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from drivers.emulators.control import ControlError, EmulatorControl
+from drivers.emulators.control import ControlError
 from drivers.emulators.pos_keyboard import KeypadEmulator, run_emulator
 from drivers.pos_keyboard.evdev_wire import EV_KEY, EV_SYN, SYN_DROPPED, SYN_REPORT, Event, cut
-
-DEADLINE_S = 20.0
+from tests.kit.emulator_program import DEADLINE_S, EmulatorProgram
 
 
 def events_at(node: Path, count: int) -> list[Event]:
@@ -43,21 +40,12 @@ def keys(events: list[Event]) -> list[tuple[int, int]]:
     return [(event.code, event.value) for event in events if event.type == EV_KEY]
 
 
-class Program:
-    def __init__(self, folder: Path, *more: str) -> None:
-        self.node, control = folder / "event1", folder / "control"
-        command = [sys.executable, "-m", "drivers.emulators", "keypad", "--node", str(self.node)]
-        self.process = subprocess.Popen([*command, "--control", str(control), *more], stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        self.first_line = self.process.stdout.readline().decode()
-        self.control = EmulatorControl(control)
+class Program(EmulatorProgram):
+    """A keypad with its node."""
 
-    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(by)
-        code = self.process.wait(DEADLINE_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
+    def __init__(self, folder: Path, *more: str) -> None:
+        self.node = folder / "event1"
+        super().__init__("keypad", folder, "--node", str(self.node), *more)
 
 
 @pytest.fixture
@@ -156,7 +144,7 @@ def test_a_request_that_makes_no_sense_is_refused_and_changes_nothing(keypad: Pr
     before = keypad.control.get()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(DEADLINE_S)
-        connection.connect(str(keypad.node.parent / "control"))
+        connection.connect(str(keypad.control_path))
         connection.sendall(request_line + b"\n")
         with connection.makefile("rb") as lines:
             refused = json.loads(lines.readline())
