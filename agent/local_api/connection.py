@@ -50,7 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         self._abandon_input = False
         self._lingering = False
         self._discarded_bytes = 0
-        self._next_turn: asyncio.Handle | None = None
+        self._waits_its_turn = False
         self._linger_end: asyncio.TimerHandle | None = None
 
     # ── asyncio calls these ────────────────────────────────────────────────────────────────────────────────────
@@ -88,9 +88,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._ending = True
-        for handle in (self._next_turn, self._linger_end):
-            if handle is not None:
-                handle.cancel()
+        if self._linger_end is not None:
+            self._linger_end.cancel()
         self._frames.clear()
         self._count_held()
         for task in self.tasks:
@@ -161,13 +160,16 @@ class Connection(asyncio.BufferedProtocol):
     # ── requests in ────────────────────────────────────────────────────────────────────────────────────────────
     def _proceed(self) -> None:
         """Handle frames in order, as many as may be under way at once and as this turn allows."""
-        if self._transport is None or self._next_turn is not None:
+        if self._transport is None or self._waits_its_turn:
             return
         left = self._limits.turn_frames
+        turns, pid, began_s = self._host.turns, self.caller.pid, self._loop.time()
+        until_s = began_s + turns.left_s(pid)
         try:
             while not self._ending and not self._is_full():
-                if not left:
-                    self._next_turn = self._loop.call_soon(self._begin_turn)
+                if not left or self._loop.time() >= until_s:
+                    self._waits_its_turn = True
+                    turns.wait(pid, self._begin_turn)
                     break
                 frame = self._frames.cut()
                 if frame is None:
@@ -183,10 +185,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._ending:
             self._close_when_done()
         elif not self._eof:
-            self._set_reading(self._next_turn is None and not self._is_full())
+            self._set_reading(not self._waits_its_turn and not self._is_full())
+        turns.used(pid, self._loop.time() - began_s)
 
     def _begin_turn(self) -> None:
-        self._next_turn = None
+        self._waits_its_turn = False
         self._proceed()
 
     def _is_full(self) -> bool:

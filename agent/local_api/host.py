@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from agent.local_api.limits import Limits
+from agent.local_api.turns import Turns
 from agent.local_api.wire import Request
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ class Host(Protocol):
     """The server, as its connections see it."""
 
     limits: Limits
+    turns: Turns
     inbound: bytearray
     """One buffer for everybody: it is filled and emptied within one call of the loop."""
 

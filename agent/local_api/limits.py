@@ -25,7 +25,7 @@ class Limits:
     """With this much waiting, nothing more is read from that peer."""
     turn_frames: int = 128
     """Frames of one connection handled before the others have their turn."""
-    held_bytes: int = 16 * 1024 * 1024
+    held_bytes: int = 8 * 1024 * 1024
     """Unfinished frames of all connections together; beyond it the longest goes."""
     connections: int = 2048
     """At once, on this socket."""

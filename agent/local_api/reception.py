@@ -25,7 +25,7 @@ from agent.local_api.peer import Caller
 from agent.local_api.seldom import SeldomLog
 from agent.runtime import process_identity
 
-_ACCEPTS_PER_TURN: Final = 64
+_ACCEPTS_PER_TURN: Final = 16
 _ACCEPT_AGAIN_S: Final = 0.5
 
 

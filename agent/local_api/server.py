@@ -27,6 +27,7 @@ from agent.local_api.listening import Listener
 from agent.local_api.peer import Caller
 from agent.local_api.reception import Door, Reception, refusal
 from agent.local_api.seldom import SeldomLog
+from agent.local_api.turns import Turns
 from agent.local_api.wire import Request
 
 __all__ = ["CONTROL_RIGHTS", "PAYMENT_RIGHTS", "Door", "LocalServer", "Method"]
@@ -77,6 +78,7 @@ class LocalServer:
         self.name = f"{door.name}_socket"
         self.limits = limits
         self.inbound = bytearray(READ_BYTES)
+        self.turns: Turns
         self._door = door
         self._methods = dict(methods)
         self._groups = dict(groups)
@@ -125,6 +127,7 @@ class LocalServer:
         """Serve until cancelled; then answer what is under way, and close."""
         self.open()
         self._loop = asyncio.get_running_loop()
+        self.turns = Turns(self._loop)
         if self._listener is None:
             return
         reception = Reception(

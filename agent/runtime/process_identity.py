@@ -34,7 +34,8 @@ class Process:
 def began(pid: int, proc: Path = PROC) -> int | None:
     """When the process with this pid started, in clock ticks since boot; None when there is none such."""
     try:
-        stat = (proc / str(pid) / "stat").read_bytes()
+        with open(f"{proc}/{pid}/stat", "rb", buffering=0) as file:  # asked at every connection
+            stat = file.read(4096)
         return int(stat.rpartition(b")")[2].split()[_START_TIME])
     except (OSError, ValueError, IndexError):
         return None

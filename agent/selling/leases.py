@@ -6,6 +6,7 @@ lives in memory only: after a restart of the agent the terminal counts as in sal
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,6 +18,7 @@ from agent.runtime.process_identity import Process
 MOST: Final = 4096
 MOST_OF_ONE: Final = 1536
 """As many as one process may have connections: a lease for each."""
+_PASSED_OVER: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Leases:
     def __init__(self) -> None:
         self._leases: dict[str, Lease] = {}
         self._of_owner: Counter[Process] = Counter()
-        self._first_end_s: float | None = None  # never later than the first end; `expire` makes it exact
+        self._ends: list[tuple[float, str]] = []  # a heap; what was renewed or ended since is passed over
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -75,11 +77,10 @@ class Leases:
 
     def expire(self, now_s: float) -> None:
         """Forget what is over."""
-        if self._first_end_s is None or now_s < self._first_end_s:
-            return
-        for lease in [lease for lease in self._leases.values() if lease.ends_s <= now_s]:
-            self._remove(lease)
-        self._first_end_s = min((lease.ends_s for lease in self._leases.values()), default=None)
+        while self._ends and (self._ends[0][0] <= now_s or not self._is_current(*self._ends[0])):
+            ends_s, lease_id = heapq.heappop(self._ends)
+            if self._is_current(ends_s, lease_id):
+                self._remove(self._leases[lease_id])
 
     def left_s(self, now_s: float) -> float | None:
         """For how long the longest still runs; None when none lives."""
@@ -90,7 +91,11 @@ class Leases:
     def next_end_s(self, now_s: float) -> float | None:
         """In how many seconds, at the earliest, one ends by itself; None when none lives."""
         self.expire(now_s)
-        return None if self._first_end_s is None else self._first_end_s - now_s
+        return self._ends[0][0] - now_s if self._ends else None
+
+    def _is_current(self, ends_s: float, lease_id: str) -> bool:
+        lease = self._leases.get(lease_id)
+        return lease is not None and lease.ends_s == ends_s
 
     def _own(self, lease_id: str, owner: Process, now_s: float) -> Lease:
         self.expire(now_s)
@@ -106,13 +111,14 @@ class Leases:
 
     def _put(self, lease: Lease) -> None:
         self._leases[lease.lease_id] = lease
-        if self._first_end_s is None or lease.ends_s < self._first_end_s:
-            self._first_end_s = lease.ends_s
+        if len(self._ends) > 2 * len(self._leases) + _PASSED_OVER:
+            self._ends = [(one.ends_s, one.lease_id) for one in self._leases.values()]
+            heapq.heapify(self._ends)
+        else:
+            heapq.heappush(self._ends, (lease.ends_s, lease.lease_id))
 
     def _remove(self, lease: Lease) -> None:
         del self._leases[lease.lease_id]
         self._of_owner[lease.owner] -= 1
         if not self._of_owner[lease.owner]:
             del self._of_owner[lease.owner]
-        if not self._leases:
-            self._first_end_s = None

@@ -79,6 +79,7 @@ class Sales:
         self._applications = Applications(configured, is_alive, began_s=clock.monotonic())
         self._listeners: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
+        self._looks_at_s = math.inf  # when the loop wakes by itself
         self._told: dict[tuple[str, str], tuple[bool, str]] = {}
 
     def on_change(self, listener: Callable[[], None]) -> None:
@@ -107,7 +108,7 @@ class Sales:
                 retry_after_s=operation.retry_after_s,
             )
         lease = self._leases.begin(uuid7(), owner, purpose, lease_s, self._clock.monotonic())
-        self._changed.set()
+        self._look_by(lease.ends_s)
         return lease
 
     def renew(self, owner: Process, lease_id: str, lease_s: int) -> Lease:
@@ -117,13 +118,12 @@ class Sales:
             Refused: ``LEASE_UNKNOWN``.
         """
         lease = self._leases.renew(lease_id, owner, lease_s, self._clock.monotonic())
-        self._changed.set()
+        self._look_by(lease.ends_s)
         return lease
 
     def end(self, owner: Process, lease_id: str) -> None:
         """The sale is over; raises as `renew`."""
         self._leases.end(lease_id, owner, self._clock.monotonic())
-        self._changed.set()
         if not len(self._leases):
             self._tell_listeners()
 
@@ -162,17 +162,30 @@ class Sales:
     # ── the loop ───────────────────────────────────────────────────────────────────────────────────────────────
     async def run(self) -> None:
         """Until cancelled: look when something ends or turns by itself, and after every change."""
-        before = _settled(self.facts())
+        before = self._settled_facts()
         while True:
             self._changed.clear()
+            self._looks_at_s = math.inf
             turn_s = self._tell_faults()
             now_s = self._clock.monotonic()
             turns_s = [turn_s, self._applications.next_turn_s(now_s), self._leases.next_end_s(now_s)]
             next_s = min((one for one in turns_s if one is not None), default=None)
-            await wait_for(self._changed, self._clock, None if next_s is None else next_s + _SLACK_S)
-            before, after = _settled(self.facts()), before
+            if next_s is not None:
+                next_s += _SLACK_S
+                self._looks_at_s = now_s + next_s
+            await wait_for(self._changed, self._clock, next_s)
+            before, after = self._settled_facts(), before
             if before != after:
                 self._tell_listeners()
+
+    def _look_by(self, at_s: float) -> None:
+        """Have the loop awake when this moment comes: it may sleep for longer."""
+        if at_s + _SLACK_S < self._looks_at_s:
+            self._changed.set()
+
+    def _settled_facts(self) -> tuple[Selling, bool]:
+        now_s = self._clock.monotonic()
+        return _settled(self._applications.facts(now_s)), self._leases.next_end_s(now_s) is not None
 
     def _tell_faults(self) -> float | None:
         """Report what is new; returns in how many seconds the next fault comes by itself."""
@@ -203,7 +216,6 @@ def _settled(facts: Selling) -> Selling:
     """The same without what only counts on."""
     return replace(
         facts,
-        lease_left_s=None if facts.lease_left_s is None else 0.0,
         start_left_s=None if facts.start_left_s is None else 0.0,
         silent_s=None if facts.silent_s is None else 0.0,
     )
