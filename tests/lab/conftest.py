@@ -34,6 +34,21 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
+def own_boot_id(terminal: Terminal) -> None:
+    """The services see the container's boot id, which changes with every boot of it, and not this machine's.
+
+    The container's is a mount over a file of /proc, and a sandbox has a /proc of its own; so a copy is laid over it
+    there. On a terminal it is the kernel's, and needs none of this.
+    """
+    copy = "/run/lab-boot-id"
+    terminal.run("tee", "/etc/tmpfiles.d/lab.conf", stdin=f"C+ {copy} - - - - /proc/sys/kernel/random/boot_id\n")
+    terminal.run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/lab.conf")
+    for unit in ("pos-agent.service", "pos-agent-machine.service"):
+        terminal.drop_in(unit, f"BindReadOnlyPaths={copy}:/proc/sys/kernel/random/boot_id")
+    terminal.run("systemctl", "restart", "pos-agent.service")
+
+
+@pytest.fixture(scope="module")
 def terminal(layers: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     with Terminal(tmp_path_factory.mktemp("terminal"), layers) as booted:
         set_up(booted)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.terminal import AGENT_PYTHON, Terminal
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), pytest.mark.usefixtures("own_boot_id")]
 
 # Run as the agent's user and with its groups, but outside its unit: so it sees the end of a restart of that unit too.
 ADAPTER = """

@@ -14,6 +14,18 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 FINAL = {"succeeded", "failed", "rolled_back", "rejected", "expired", "cancelled"}
 ORDER_S = 120.0
+SETTLEMENT = {
+    "transaction_id": "0192f6d0-7c1e-7000-8000-00000000ffff",
+    "state": "approved",
+    "type": "settlement",
+    "provider": "acquirer-a",
+    "mid": "104110058120001",
+    "tid": "00010001",
+    "batch_no": "000001",
+    "local_at": "2026-11-21T11:00:00+08:00",
+    "totals": [{"currency": "156", "debit_count": 1, "debit_minor": 1101, "credit_count": 0, "credit_minor": 0}],
+    "balanced": True,
+}
 
 
 def order(terminal: Terminal, command_id: str, name: str, arguments: dict[str, Any]) -> None:
@@ -46,7 +58,7 @@ def outcome(terminal: Terminal, command_id: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def selling(terminal: Terminal) -> None:
+def selling(terminal: Terminal, own_boot_id: None) -> None:
     """The payment application has reported: the terminal is not taken to be in the middle of a sale any more."""
 
     def reports() -> bool:
@@ -70,6 +82,7 @@ def test_reset_app_restarts_the_application_once(terminal: Terminal) -> None:
 
 def test_reinit_app_empties_its_cache_and_keeps_the_records(terminal: Terminal) -> None:
     pay(terminal, 101)
+    terminal.call("transaction.record", SETTLEMENT, socket="payment", user="payer", groups=["pos-payment"])
     kept, before = records(terminal), starts(terminal)
     terminal.run("touch", "/var/cache/payment/stale")
     order(terminal, "lab-reinit", "reinit", {"scope": "app"})
