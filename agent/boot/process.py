@@ -42,6 +42,7 @@ from agent.runtime.systemd import Notifier, watchdog_interval_s
 from agent.runtime.watchdog import Watchdog
 from agent.store import meta
 from agent.store.database import Connection, Database, Worth
+from agent.store.outbox import Outbox
 from agent.store.transactions import TransactionJournal
 from agent.uplink.gauges import Gauges
 from agent.uplink.session import Session
@@ -219,7 +220,7 @@ class _Agent:
             sales=sales,
             announcements=self._announcements,
             runs=orders.runs,
-            about=About(identity, journal, self._link, gauges.latest, clock),
+            about=About(identity, journal, self._link, gauges.latest, clock, unsent=Outbox(database).count),
             on_card_data=self._card_data_offered,
         )
         self._parts += [orders.engine, orders.inbox, self._monitor, sales]

@@ -15,12 +15,13 @@ class TerminalInfo(Struct, frozen=True):
 
 
 class LinkInfo(Struct, frozen=True):
-    """The way to the broker. ``since``: connected, or not, since then."""
+    """The way to the broker. ``since``: connected, or not, since then. ``unsent``: messages that wait for it."""
 
     configured: bool
     connected: bool
     since: str
     detail: str
+    unsent: int
 
 
 class JournalInfo(Struct, frozen=True):

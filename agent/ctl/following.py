@@ -9,7 +9,7 @@ import msgspec
 from agent.ctl import answers
 from agent.ctl.client import AgentUnreachable, ControlClient, decode
 from agent.ctl.exit_codes import Exit
-from agent.ctl.render.command import FINAL, operation_line
+from agent.ctl.render.command import FINAL, operation_line, state_text
 from agent.ctl.render.style import duration
 from agent.ctl.screen import Screen
 
@@ -28,7 +28,7 @@ def follow(
         left_s = deadline_s - time.monotonic()
         if left_s <= 0:
             break
-        screen.progress(f"{operation_line(operation)}  {duration(time.monotonic() - begun_s)}")
+        screen.progress(f"{duration(time.monotonic() - begun_s)}  {operation.name} {state_text(operation)}")
         time.sleep(min(pause_s, left_s))
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
         try:

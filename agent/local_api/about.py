@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,12 +33,16 @@ class About:
         link: LinkView,
         metrics: Callable[[], Mapping[str, object]],
         clock: Clock,
+        *,
+        unsent: Callable[[], Awaitable[int]],
     ) -> None:
+        """``unsent``: how many messages wait for the broker."""
         self._identity = identity
         self._journal = journal
         self._link = link
         self._metrics = metrics
         self._clock = clock
+        self._unsent = unsent
         self._started_at = clock.now()
         self._started_s = clock.monotonic()
 
@@ -54,7 +58,7 @@ class About:
             journal_id=identity.journal_id,
             started_at=rfc3339(self._started_at),
             uptime_s=round(self._clock.monotonic() - self._started_s, 3),
-            uplink=self._link.info(),
+            uplink=self._link.info(await self._unsent()),
             journal=JournalInfo(last - first + 1 if last else 0, last),
             config=ConfigInfo(identity.config_digest),
         )
@@ -84,5 +88,6 @@ class LinkView:
     def connected(self) -> bool:
         return self._connected
 
-    def info(self) -> LinkInfo:
-        return LinkInfo(self._configured, self._connected, rfc3339(self._since), self._detail)
+    def info(self, unsent: int) -> LinkInfo:
+        """As of now, with how many messages wait."""
+        return LinkInfo(self._configured, self._connected, rfc3339(self._since), self._detail, unsent)

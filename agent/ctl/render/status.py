@@ -158,7 +158,9 @@ def journal_text(info: AgentInfo) -> str:
     """How long the journal is, and what of all messages still waits for the broker."""
     journal = info.journal
     last = f", last sequence {journal.last_sequence}" if journal.last_sequence else ""
-    waiting = f", {many(info.uplink.unsent, 'message')} to send" if info.uplink.unsent is not None else ""
+    link = info.uplink
+    told = link.configured and link.unsent is not None
+    waiting = f", {many(link.unsent or 0, 'message')} to send" if told else ""
     return many(journal.entries, "entry", "entries") + last + waiting
 
 
