@@ -22,7 +22,7 @@ from drivers.host_contract import Link, LinkReading
 
 WINDOW_S: Final = 300.0
 
-_LOOK_ROUND_AGAIN: Final = 6  # readings
+_LOOK_ROUND_AGAIN: Final = 12  # readings
 _INTERFACES_LIMIT: Final = 16
 _COUNTER: Final = re.compile(rb"\d{1,18}\n?")
 _OPERSTATE: Final = re.compile(rb"[a-z]{1,20}\n?")

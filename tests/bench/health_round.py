@@ -1,9 +1,9 @@
 """CPU of one look at the board: beside psutil reading the same things, and beside reading the same files unparsed.
 
 The floor keeps every file open and reads it once, without looking at what it says. Counted is CPU time of the process,
-the least of interleaved rounds: what neighbours on the processor take away is not ours. Heat, routes, clock and power
-are looked at in each third round, storage in each thirtieth: told is what a round costs on the average of thirty, and
-what one with everything costs.
+the least of interleaved rounds: what neighbours on the processor take away is not ours. What changes slowly is looked
+at in each third, sixth or thirtieth round: told is what a round costs on the average of thirty, and what one with
+everything costs.
 """
 
 from __future__ import annotations
