@@ -95,13 +95,13 @@ def test_that_is_so_whatever_kind_of_device_or_part_it_is(code: str) -> None:
     assert impact_on(CATALOGUE[code], State.FAILED, required=False) is CATALOGUE[code].impact
 
 
-@pytest.mark.parametrize("kind", CATALOGUE.values(), ids=lambda kind: kind.code)
 def test_a_keypad_or_screen_that_the_terminal_does_not_sell_without_stops_the_sale_as_a_printer_does() -> None:
     for code in ("HW-KPD-001", "HW-KPD-002", "HW-SCR-001", "HW-SCR-002", "HW-SCR-003"):
         assert impact_on(CATALOGUE[code], State.FAILED, required=True) is Impact.SALE
         assert impact_on(CATALOGUE[code], State.FAILED, required=False) is Impact.NONE
 
 
+@pytest.mark.parametrize("kind", CATALOGUE.values(), ids=lambda kind: kind.code)
 def test_what_only_degrades_a_required_device_does_not_and_security_stays_security(kind: FaultKind) -> None:
     assert impact_on(kind, State.DEGRADED, required=True) is kind.impact
     if kind.impact is Impact.SECURITY:
