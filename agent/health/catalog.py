@@ -117,8 +117,8 @@ HOST_PARTS: dict[str, HostEntry] = {
     "thermal": HostEntry(thermal.sample_of, lambda by: thermal.rules(by.limits), thermal.CODE, every=3),
     "link": HostEntry(link.sample_of, lambda _by: link.rules(), link.CODE, category=NETWORK),
     "route": HostEntry(route.sample_of, lambda _by: route.rules(), every=3, category=NETWORK),
-    "clock": HostEntry(clock.sample_of, lambda by: clock.rules(assumed=by.clock_assumed), every=3),
-    "power": HostEntry(power.sample_of, lambda by: power.rules(by.limits), power.CODE, every=3),
+    "clock": HostEntry(clock.sample_of, lambda by: clock.rules(assumed=by.clock_assumed), every=6),
+    "power": HostEntry(power.sample_of, lambda by: power.rules(by.limits), power.CODE, every=6),
     "storage": HostEntry(storage.sample_of, lambda by: storage.rules(by.limits), storage.CODE, every=30),
 }
 

@@ -135,7 +135,15 @@ def _turned(rule: Rule, is_bad: bool, seen: Seen, sample: Sample) -> Track:
 
 def observe(rules: Sequence[Rule], tracks: tuple[Track, ...], sample: Sample, now_s: float) -> tuple[Track, ...]:
     """All rules after one more sample; the very same tuple when nothing moved."""
-    after = tuple(judge(rule, track, sample, now_s) for rule, track in zip(rules, tracks, strict=True))
+    seen = sample.seen.get
+    after = tuple(
+        [
+            track  # not seen, and was not: by far the most
+            if track.active is False and not track.contradicted and seen(rule.condition, rule.absent) is False
+            else judge(rule, track, sample, now_s)
+            for rule, track in zip(rules, tracks, strict=True)
+        ]
+    )
     if not sample.answered:
         after = _still_blind(rules, tracks, after)
     return tracks if all(new is old for new, old in zip(after, tracks, strict=True)) else after

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from agent.contract.health import State
 from agent.health.rules import Rule, Track, Verdict, begin, conclude, is_undecided, observe
-from agent.health.sample import Sample
+from agent.health.sample import Sample, Seen
 
 
 class DeviceProbe(Protocol):
@@ -75,6 +75,7 @@ class Watched:
     since_ms: int = 0  # in this state
     at_ms: int = 0  # last looked at
     due_s: float = 0.0  # monotonic, next look
+    unmoved_by: Mapping[str, Seen] | None = None  # what was seen when no rule moved: the same again moves none either
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -92,9 +93,13 @@ class Watched:
 
     def take(self, sample: Sample, now_s: float) -> bool:
         """One more sample; True when the conclusion is another one now."""
+        if sample.seen == self.unmoved_by and sample.answered:
+            return False
         tracks = observe(self.subject.rules, self.tracks, sample, now_s)
         if tracks is self.tracks and (self.answered or not sample.answered):
+            self.unmoved_by = sample.seen if sample.answered else None
             return False
+        self.unmoved_by = None
         self.tracks = tracks
         self.is_undecided = is_undecided(self.subject.rules, tracks)
         self.answered = self.answered or sample.answered

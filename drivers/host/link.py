@@ -22,7 +22,7 @@ from drivers.host_contract import Link, LinkReading
 
 WINDOW_S: Final = 300.0
 
-_LOOK_ROUND_AGAIN: Final = 6  # readings
+_LOOK_ROUND_AGAIN: Final = 12  # readings
 _INTERFACES_LIMIT: Final = 16
 _COUNTER: Final = re.compile(rb"\d{1,18}\n?")
 _OPERSTATE: Final = re.compile(rb"[a-z]{1,20}\n?")
@@ -75,33 +75,49 @@ class _Interface:
             for file in ("carrier", "operstate", "carrier_changes")
         )
         self._seen: deque[tuple[float, int]] = deque(maxlen=600)
+        self._contents: tuple[bytes, bytes | None, bytes | None] | None = None
+        self._link = Link(name, False, None, "", None)
 
     def read(self, now_s: float) -> Link:
         try:
-            operstate = parse_operstate(self._operstate.read(), self._operstate.path)
-            return Link(self._name, True, self._has_carrier(), operstate, self._recent_changes(now_s))
+            operstate, carrier, changes = self._operstate.read(), self._carrier_or_none(), self._changes_or_none()
         except HostSourceError as err:
             if not is_absent(err):
                 raise
             self._seen.clear()  # the counter of one that comes back begins anew
+            self._contents = None
             return Link(self._name, False, None, "", None)
+        contents = (operstate, carrier, changes)
+        if contents == self._contents and not self._link.recent_changes:
+            return self._link  # as before, and nothing to be forgotten
+        self._contents = None
+        self._link = Link(
+            self._name,
+            True,
+            None if carrier is None else parse_carrier(carrier, self._carrier.path),
+            parse_operstate(operstate, self._operstate.path),
+            None if changes is None else self._recent_changes(parse_counter(changes, self._changes.path), now_s),
+        )
+        self._contents = contents
+        return self._link
 
-    def _has_carrier(self) -> bool | None:
+    def _carrier_or_none(self) -> bytes | None:
         try:
-            content = self._carrier.read()
+            return self._carrier.read()
         except HostSourceError as err:
             if isinstance(err.__cause__, OSError) and err.__cause__.errno == errno.EINVAL:
                 return None
             raise
-        return parse_carrier(content, self._carrier.path)
 
-    def _recent_changes(self, now_s: float) -> int | None:
+    def _changes_or_none(self) -> bytes | None:
         try:
-            count = parse_counter(self._changes.read(), self._changes.path)
+            return self._changes.read()
         except HostSourceError as err:
             if is_absent(err):
                 return None  # kernels before 3.15
             raise
+
+    def _recent_changes(self, count: int, now_s: float) -> int:
         seen = self._seen
         if seen and count < seen[-1][1]:
             seen.clear()

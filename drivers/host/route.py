@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from drivers.errors import HostSourceError
-from drivers.host.source_file import is_absent, read_table
+from drivers.host.source_file import SourceFile, is_absent
 from drivers.host_contract import DefaultRoute, RouteReading
 
 _UP: Final = 0x1
@@ -34,27 +34,41 @@ _ARP_LINE: Final = re.compile(rb"[\d.]+ +0x[0-9a-f]+ +0x([0-9a-f]+) +\S+ +\S+ +(
 
 
 class RouteSource:
-    """Each table is short and read whole; one that this kernel does not have counts as empty."""
+    """Each table is read whole; one that this kernel does not have counts as empty. A table as before is not parsed."""
 
     name = "route"
 
     def __init__(self, procfs: Path) -> None:
-        self._ipv4, self._ipv6, self._arp = (str(procfs / "net" / name) for name in ("route", "ipv6_route", "arp"))
+        self._ipv4, self._ipv6, self._arp = (
+            SourceFile(str(procfs / "net" / name), self.name, may_be_empty=True)
+            for name in ("route", "ipv6_route", "arp")
+        )
+        self._tables: tuple[bytes, bytes, bytes] | None = None
+        self._reading = RouteReading(None, None, None)
 
     def read(self) -> RouteReading:
-        content = self._table(self._ipv4)
-        ipv4 = parse_ipv4_default(content, self._ipv4) if content else None
-        ipv6 = answers = None
-        if ipv4 is None and (content := self._table(self._ipv6)):
-            ipv6 = parse_ipv6_default(content, self._ipv6)
-        if ipv4 is not None and ipv4.gateway is not None:
-            content = self._table(self._arp)
-            answers = parse_neighbour(content, ipv4.gateway, ipv4.interface, self._arp) if content else None
-        return RouteReading(ipv4, ipv6, answers)
+        before, self._tables = self._tables, None
+        ipv4 = self._table(self._ipv4)
+        if before is not None and before[0] == ipv4 and self._reading.ipv4 is not None:
+            default: DefaultRoute | None = self._reading.ipv4
+        else:
+            default = parse_ipv4_default(ipv4, self._ipv4.path) if ipv4 else None
+        ipv6 = self._table(self._ipv6) if default is None else b""
+        arp = self._table(self._arp) if default is not None and default.gateway is not None else b""
+        tables = (ipv4, ipv6, arp)
+        if tables != before:
+            answers = None
+            if arp and default is not None and default.gateway is not None:
+                answers = parse_neighbour(arp, default.gateway, default.interface, self._arp.path)
+            other = parse_ipv6_default(ipv6, self._ipv6.path) if ipv6 else None
+            self._reading = RouteReading(default, other, answers)
+        self._tables = tables
+        return self._reading
 
-    def _table(self, path: str) -> bytes:
+    @staticmethod
+    def _table(file: SourceFile) -> bytes:
         try:
-            return read_table(path, self.name)
+            return file.read_whole()
         except HostSourceError as err:
             if is_absent(err):
                 return b""

@@ -23,19 +23,23 @@ _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
 class SourceFile:
     """One file, kept open between readings. Used by one thread at a time."""
 
-    __slots__ = ("_descriptor", "_limit_bytes", "_source", "path")
+    __slots__ = ("_descriptor", "_is_kernels", "_limit_bytes", "_may_be_empty", "_source", "path")
 
-    def __init__(self, path: str, source: str, *, limit_bytes: int = _PROCFS_READ_BYTES) -> None:
+    def __init__(
+        self, path: str, source: str, *, limit_bytes: int = _PROCFS_READ_BYTES, may_be_empty: bool = False
+    ) -> None:
         self.path = path
         self._source = source
         self._limit_bytes = limit_bytes
+        self._may_be_empty = may_be_empty
         self._descriptor = -1
+        self._is_kernels = False
 
     def read(self) -> bytes:
-        """Content as of now, never empty.
+        """Content as of now; empty only where that has a meaning.
 
         Raises:
-            HostSourceError: Missing, unreadable or empty; nothing stays open then.
+            HostSourceError: Missing, unreadable, or empty where it may not be; nothing stays open then.
         """
         content = b""
         try:
@@ -44,12 +48,33 @@ class SourceFile:
             if not content:
                 self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
                 content = os.read(self._descriptor, self._limit_bytes)
+                # What the kernel makes up has no size of its own, and cannot be replaced while it exists.
+                self._is_kernels = os.fstat(self._descriptor).st_size != len(content) < self._limit_bytes
         except OSError as err:
             self.close()
             raise HostSourceError(self._source, self.path, f"cannot be read: {err.strerror}") from err
-        if not content:
+        if not content and not self._may_be_empty:
             self.close()
             raise HostSourceError(self._source, self.path, "is empty")
+        return content
+
+    def read_whole(self) -> bytes:
+        """A table of procfs as of now, all of it: the kernel hands it out page by page.
+
+        Raises:
+            HostSourceError: As `read`, or it is longer than 1 MiB.
+        """
+        content = piece = self.read()
+        # The kernel fills a page before it makes one come back, and a line is far shorter than a half.
+        while len(piece) >= _HALF_PAGE_BYTES:
+            if len(content) > _TABLE_LIMIT_BYTES:
+                raise HostSourceError(self._source, self.path, "is longer than 1 MiB")
+            try:
+                piece = os.pread(self._descriptor, self._limit_bytes, len(content))
+            except OSError as err:
+                self.close()
+                raise HostSourceError(self._source, self.path, f"cannot be read: {err.strerror}") from err
+            content += piece
         return content
 
     def close(self) -> None:
@@ -64,7 +89,7 @@ class SourceFile:
     def _read_again(self) -> bytes:
         """From the open file; empty, and closed, when it is not the one at this path any more."""
         try:
-            if os.fstat(self._descriptor).st_nlink:
+            if self._is_kernels or os.fstat(self._descriptor).st_nlink:
                 return os.pread(self._descriptor, self._limit_bytes, 0)
         except OSError as err:
             if err.errno not in _ABSENT:
@@ -99,29 +124,6 @@ def read_word(path: str, source: str) -> str | None:
         return content.decode("ascii").strip()
     except UnicodeDecodeError as err:
         raise HostSourceError(source, path, "is not text") from err
-
-
-def read_table(path: str, source: str) -> bytes:
-    """A table of procfs, whole: the kernel hands it out page by page.
-
-    Raises:
-        HostSourceError: Missing, unreadable, or longer than 1 MiB. An empty table is an answer.
-    """
-    content = bytearray()
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            while piece := os.read(descriptor, _PROCFS_READ_BYTES):
-                content += piece
-                if len(piece) < _HALF_PAGE_BYTES:
-                    break  # the kernel fills a page before it makes one come back, and a line is far shorter
-                if len(content) > _TABLE_LIMIT_BYTES:
-                    raise HostSourceError(source, path, "is longer than 1 MiB")
-        finally:
-            os.close(descriptor)
-    except OSError as err:
-        raise HostSourceError(source, path, f"cannot be read: {err.strerror}") from err
-    return bytes(content)
 
 
 def names_in(folder: str, source: str) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from tests.bench import acks, drain, idle_report, ping, startup
+from tests.bench import acks, drain, health_round, idle_report, ping, startup
 from tests.bench.row import Row, print_rows
 
 FIGURES: dict[str, Callable[[], list[Row]]] = {
@@ -20,6 +20,7 @@ FIGURES: dict[str, Callable[[], list[Row]]] = {
     "ping": ping.report,
     "drain": drain.report,
     "startup": startup.report,
+    "health": health_round.report,
     "idle": idle_report.report,
 }
 

@@ -46,7 +46,10 @@ def sample_of(reading: HostReading) -> Sample:
     if not isinstance(reading, ClockReading):
         raise TypeError(f"not a reading of the clock: {type(reading).__name__}")
     kernel = reading.kernel
-    ahead = "ahead" if reading.jump_s > 0 else "back"
+    details = {}
+    if reading.jump_s:
+        side = "ahead" if reading.jump_s > 0 else "back"
+        details["jumped"] = f"the clock jumped {side} by {abs(reading.jump_s):.0f} s within the last hour"
     return Sample(
         True,
         {
@@ -58,5 +61,5 @@ def sample_of(reading: HostReading) -> Sample:
             "clock_max_error_s": None if kernel is None else round(kernel.max_error_us / 1_000_000, 3),
             "clock_jump_s": round(reading.jump_s, 1),
         },
-        {"jumped": f"the clock jumped {ahead} by {abs(reading.jump_s):.0f} s within the last hour"},
+        details,
     )

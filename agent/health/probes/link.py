@@ -52,7 +52,7 @@ def sample_of(reading: HostReading) -> Sample:
     without = [f"{link.name} {_why(link)}" for link in links if not link.carrier]
     flaps = max(links, key=lambda link: link.recent_changes or 0)
     changes = flaps.recent_changes or 0
-    details = {"flaps": f"the link of {flaps.name} changed {changes} times in five minutes"}
+    details = {"flaps": f"the link of {flaps.name} changed {changes} times in five minutes"} if changes else {}
     if without:
         details["no_link"] = details["lost"] = "; ".join(without)
     is_cut_off = len(without) == len(links)

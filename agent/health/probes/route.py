@@ -47,7 +47,7 @@ def sample_of(reading: HostReading) -> Sample:
     answers = reading.gateway_answers
     silent = None if answers is None and reading.ipv4 is not None else answers is False
     details = {}
-    if reading.ipv4 is not None and reading.ipv4.gateway is not None:
+    if silent and reading.ipv4 is not None:
         details["gateway_silent"] = f"the gateway {reading.ipv4.gateway} does not answer at {reading.ipv4.interface}"
     return Sample(
         route is not None,  # so that a terminal that starts without one is unknown first, never good

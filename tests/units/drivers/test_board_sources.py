@@ -21,7 +21,7 @@ from drivers.host.clock import ClockSource, read_kernel_clock
 from drivers.host.link import LinkSource
 from drivers.host.power import PowerSource
 from drivers.host.route import RouteSource
-from drivers.host.source_file import SourceFile, read_table
+from drivers.host.source_file import SourceFile
 from drivers.host.storage import StorageSource
 from drivers.host.thermal import ThermalSource, parse_temp_c
 from drivers.host_contract import Board, DefaultRoute, Ext4Errors, FlashWear, KernelClock, Link
@@ -221,7 +221,7 @@ def test_a_table_beyond_all_measure_is_refused_and_a_long_one_is_read_whole(tree
 def test_a_table_of_this_kernel_is_read_as_far_as_it_goes() -> None:
     for name in ("route", "ipv6_route", "arp"):
         path = PROCFS / "net" / name
-        lines = read_table(str(path), "route").count(b"\n")
+        lines = SourceFile(str(path), "route").read_whole().count(b"\n")
         assert abs(lines - path.read_bytes().count(b"\n")) <= 2
 
 

@@ -102,7 +102,7 @@ async def test_looks_due_together_stay_together_after_one_was_repeated(tmp_path:
         due = {one.subject.every: one.due_s for one in room.monitor._watched.values()}
         assert {one.due_s for one in room.monitor._watched.values()} == set(due.values())
         rounds = {every: (due_s - room.monitor._begun_s) / 10.0 for every, due_s in due.items()}
-        assert rounds == {1: 2.0, 3: 3.0, 30: 30.0}
+        assert rounds == {1: 2.0, 3: 3.0, 6: 6.0, 30: 30.0}
 
 
 async def test_stopping_in_the_middle_of_a_look_leaves_nothing_behind(tmp_path: Path) -> None:
