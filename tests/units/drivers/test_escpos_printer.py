@@ -192,7 +192,7 @@ async def test_recovery_clears_a_cutter_error_only_after_its_cause_is_gone(tmp_p
     async with emulated_printer(tmp_path) as (emulator, printer):
         emulator.apply({"cutter_error": True})
         with pytest.raises(DeviceFault, match="remove the cause"):
-            await printer.recover(0.6)
+            await printer.recover(2.0)
         assert emulator.machine.counters["recoveries"] == 0
         emulator.apply({"cutter_error": False})
         assert (await printer.read_status(LONG_S)).cutter_error  # the error stays until it is recovered
