@@ -40,6 +40,7 @@ from agent.runtime.services import Pulses, Service, end_together, run_restarting
 from agent.runtime.state_lock import StateLock
 from agent.runtime.systemd import Notifier, watchdog_interval_s
 from agent.runtime.watchdog import Watchdog
+from agent.selling.batches import BatchWatch
 from agent.store import meta
 from agent.store.database import Connection, Database, Worth
 from agent.store.outbox import Outbox
@@ -223,7 +224,13 @@ class _Agent:
             about=About(identity, journal, self._link, gauges.latest, clock, unsent=Outbox(database).count),
             on_card_data=self._card_data_offered,
         )
-        self._parts += [orders.engine, orders.inbox, self._monitor, sales]
+        self._parts += [
+            orders.engine,
+            orders.inbox,
+            self._monitor,
+            sales,
+            BatchWatch(journal, clock, self._monitor.report),
+        ]
         if uplink is not None:
             capabilities = frozenset(driver.category for driver in health.drivers)
             self._session = build_link(

@@ -32,6 +32,7 @@ class Connection(asyncio.BufferedProtocol):
         self.caller = caller
         self.open_calls = 0
         self.held_bytes = 0
+        self.waiting_bytes = 0
         self.tasks: set[asyncio.Future[object]] = set()
         self._host = host
         self._refusal = refusal
@@ -92,6 +93,7 @@ class Connection(asyncio.BufferedProtocol):
             self._linger_end.cancel()
         self._frames.clear()
         self._count_held()
+        self._count_waiting(0)
         for task in self.tasks:
             task.cancel()
         self._host.peer_lost(self)
@@ -129,8 +131,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None:
             return False
         waiting = self._transport.get_write_buffer_size()
+        self._count_waiting(waiting)
         if self._unread.waited_s(waiting, now_s) >= self._limits.stalled_s:
-            self._cut_off("its answers waited too long")
+            self.cut_off("its answers waited too long")
             return False
         return waiting > 0
 
@@ -237,6 +240,11 @@ class Connection(asyncio.BufferedProtocol):
             change, self.held_bytes = held - self.held_bytes, held
             self._host.holds(change)
 
+    def _count_waiting(self, waiting: int) -> None:
+        if waiting != self.waiting_bytes:
+            change, self.waiting_bytes = waiting - self.waiting_bytes, waiting
+            self._host.keeps_waiting(change)
+
     # ── answers out ────────────────────────────────────────────────────────────────────────────────────────────
     def _say(self, answer: bytes) -> None:
         self._answers.append(answer)
@@ -247,17 +255,19 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None or not self._answers or self._lingering:
             return
         if self._unread and transport.get_write_buffer_size() > self._limits.waiting_bytes:
-            self._cut_off("too many of its answers waited")
+            self.cut_off("too many of its answers waited")
             return
         transport.write(self._answers[0] if len(self._answers) == 1 else b"".join(self._answers))
         self._unread.sent(self._answers_bytes)
         self._answers.clear()
         self._answers_bytes = 0
-        if transport.get_write_buffer_size():
+        waiting = transport.get_write_buffer_size()
+        if waiting:
             self._unread.wait(self._loop.time())
             self._host.answers_wait(self)
         elif self._unread:
             self._unread.all_left()
+        self._count_waiting(waiting)
 
     def _close_when_done(self) -> None:
         """Nothing more is coming: close, or leave a peer that may still be sending the time to read why."""
@@ -273,7 +283,8 @@ class Connection(asyncio.BufferedProtocol):
             transport.write_eof()
         self._linger_end = self._loop.call_later(self._limits.linger_s, transport.abort)
 
-    def _cut_off(self, why: str) -> None:
+    def cut_off(self, why: str) -> None:
+        """It costs too much: closed without a word, for it does not listen."""
         self._host.peer_cut_off(self, why)
         self._ending = True
         self.abort()

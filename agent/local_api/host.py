@@ -37,6 +37,10 @@ class Host(Protocol):
         """Look at this connection from time to time until all is read."""
         ...
 
+    def keeps_waiting(self, change_bytes: int) -> None:
+        """Unread answers grew or shrank."""
+        ...
+
     def holds(self, change_bytes: int) -> None:
         """Unread frames grew or shrank."""
         ...

@@ -21,6 +21,8 @@ class Limits:
     """An answer that waits longer than this for its reader costs the connection."""
     waiting_bytes: int = 1024 * 1024
     """So do more waiting answers than this."""
+    waiting_of_all_bytes: int = 16 * 1024 * 1024
+    """Waiting answers and events of all connections together; beyond it the one with the most goes."""
     pause_bytes: int = 64 * 1024
     """With this much waiting, nothing more is read from that peer."""
     turn_frames: int = 128

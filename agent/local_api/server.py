@@ -95,6 +95,7 @@ class LocalServer:
         self._unread: set[Connection] = set()
         self._look: asyncio.TimerHandle | None = None
         self._held_bytes = 0
+        self._waiting_bytes = 0
 
     @property
     def connections(self) -> int:
@@ -281,6 +282,12 @@ class LocalServer:
         self._unread = {connection for connection in list(self._unread) if connection.check_reader(now_s)}
         if self._unread:
             self._look = self._loop.call_later(self.limits.stalled_s / _LOOKS_PER_STALL, self._look_at_readers)
+
+    def keeps_waiting(self, change_bytes: int) -> None:
+        self._waiting_bytes += change_bytes
+        if change_bytes > 0 and self._waiting_bytes > self.limits.waiting_of_all_bytes and self._unread:
+            most = max(self._unread, key=lambda connection: connection.waiting_bytes)
+            most.cut_off("too many of all answers waited")
 
     def holds(self, change_bytes: int) -> None:
         self._held_bytes += change_bytes

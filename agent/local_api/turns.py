@@ -59,17 +59,24 @@ class Turns:
     def _next(self) -> None:
         """The next turn: those who wait before those who come, each process as far as its time goes."""
         self._begin()
-        for pid in list(self._waiting):
-            if self.left_s(pid) <= 0:  # all together have had theirs: these are the first in the next turn
-                break
-            queue = self._waiting[pid]
+        try:
+            for pid in list(self._waiting):
+                if self.left_s(pid) <= 0:  # all together have had theirs: these are the first in the next turn
+                    break
+                self._serve(pid)
+        finally:
+            if self._waiting:
+                self._loop.call_soon(self._next)
+
+    def _serve(self, pid: int) -> None:
+        queue = self._waiting[pid]
+        try:
             for _ in range(len(queue)):  # whoever is not done asks again, and is not called again in this turn
                 if self.left_s(pid) <= 0:
                     break
                 queue.popleft()()
+        finally:
             if queue:
                 self._waiting.move_to_end(pid)
             else:
                 del self._waiting[pid]
-        if self._waiting:
-            self._loop.call_soon(self._next)

@@ -22,7 +22,7 @@ from agent.store.database import Database, Worth
 from agent.store.transaction_append import Appender, Stored, offer
 from agent.store.transaction_summary import summary
 from agent.store.transaction_views import TransactionFilters
-from agent.store.unsettled import unsettled
+from agent.store.unsettled import ANY_TIME, unsettled
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
@@ -95,12 +95,22 @@ class TransactionJournal:
             if cursor is None or len(items) >= limit:
                 return SummaryPage(items, cursor)
 
-    async def unsettled_batch(self) -> str | None:
-        """The number of a batch with money in it that is not settled; None when there is none."""
-        piece = await self._database.read(partial(unsettled, below=None))
+    async def unsettled_batch(self, *, above: int = 0, stored_before_ms: int = ANY_TIME) -> str | None:
+        """The number of a batch with money in it that is not settled; None when there is none.
+
+        Args:
+            above: Only entries after this sequence.
+            stored_before_ms: Only what was stored before, in milliseconds since 1970 UTC.
+        """
+        look = partial(unsettled, above=above, stored_before_ms=stored_before_ms)
+        piece = await self._database.read(partial(look, below=None))
         while piece.batch_no is None and piece.below:
-            piece = await self._database.read(partial(unsettled, below=piece.below))
+            piece = await self._database.read(partial(look, below=piece.below))
         return piece.batch_no
+
+    async def last_stored_before(self, at_ms: int) -> int:
+        """The last sequence up to which everything was stored before a time (milliseconds since 1970 UTC); 0: none."""
+        return await self._database.read(lambda db: _last_before(db, at_ms))
 
     async def extent(self) -> tuple[int, int]:
         """First and last sequence; both 0 while the journal is empty."""
@@ -145,3 +155,13 @@ def _check(db: Connection, after: int, hash_: bytes) -> chain.ChainCheck:
     return chain.verify(
         (chain.Entry(sequence, record.encode(), stored) for sequence, record, stored in rows), after, hash_
     )
+
+
+def _last_before(db: Connection, at_ms: int) -> int:
+    """By halving: times grow with sequences but for jumps of the clock, and there is no index on them."""
+    low, high = 0, _last_sequence(db)
+    while low < high:
+        middle = (low + high + 1) // 2
+        row = db.execute("SELECT at FROM entries WHERE sequence >= ? ORDER BY sequence LIMIT 1", (middle,)).fetchone()
+        low, high = (middle, high) if row[0] < at_ms else (low, middle - 1)
+    return low

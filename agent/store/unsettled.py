@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agent.store.database import Connection
 
 ENTRIES_PER_READ: Final = 10_000
+ANY_TIME: Final = 2**62
 _MONEY_MOVED: Final = "('approved', 'voided', 'refunded')"
 _NOT_OF_A_BATCH: Final = "('pre_auth', 'pre_auth_void', 'balance_inquiry', 'sign_in', 'sign_out', 'settlement')"
 
@@ -23,19 +24,21 @@ class Piece(NamedTuple):
     below: int
 
 
-def unsettled(db: Connection, below: int | None) -> Piece:
-    """Look at a piece of the journal: entries before sequence ``below``, or the newest with None.
+def unsettled(db: Connection, below: int | None, *, above: int = 0, stored_before_ms: int = ANY_TIME) -> Piece:
+    """Look at a piece of the journal: entries before sequence ``below`` (None: up to the newest) and after ``above``.
+
+    ``stored_before_ms``: pass over what was stored later, in milliseconds since 1970 UTC.
 
     A transaction counts by its latest state. It is settled by an approved, balanced settlement of its batch that was
     recorded later and is still one: one that was reversed settles nothing.
     """
     if below is None:
         below = int(db.execute("SELECT coalesce(max(sequence), 0) FROM entries").fetchone()[0]) + 1
-    first = max(below - ENTRIES_PER_READ, 1)
+    first = max(below - ENTRIES_PER_READ, above + 1)
     found = db.execute(
         f"""
         SELECT batch_no FROM entries AS entry
-         WHERE sequence >= ? AND sequence < ? AND batch_no IS NOT NULL AND conflict_with IS NULL
+         WHERE sequence >= ? AND sequence < ? AND at < ? AND batch_no IS NOT NULL AND conflict_with IS NULL
            AND state IN {_MONEY_MOVED} AND type NOT IN {_NOT_OF_A_BATCH}
            AND NOT EXISTS (
                SELECT 1 FROM entries AS settlement
@@ -48,8 +51,8 @@ def unsettled(db: Connection, below: int | None) -> Piece:
            AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.transaction_id = entry.transaction_id
                               AND later.sequence > entry.sequence AND later.conflict_with IS NULL)
          ORDER BY sequence DESC LIMIT 1""",  # noqa: S608  # words of our own
-        (first, below),
+        (first, below, stored_before_ms),
     ).fetchone()
     if found is not None:
         return Piece(str(found[0]), 0)
-    return Piece(None, first if first > 1 else 0)
+    return Piece(None, first if first > above + 1 else 0)

@@ -205,3 +205,18 @@ def test_what_runs_beside_others_concerns_no_sale(healthy: Shop) -> None:
         assert until(support, "operation", state="succeeded")["name"] == "check_device"
         healthy.printer.control.set(cover_open=True)
         assert event(payment)["kind"] == "readiness"  # and nothing before it
+
+
+def test_an_operation_waits_for_the_end_of_a_sale_and_begins_the_moment_it_is_over(healthy: Shop) -> None:
+    with Peer(healthy.payment) as shop, Peer(healthy.control) as support, Peer(healthy.control) as ordering:
+        support.ask("events.subscribe", kinds=["operation"])
+        lease = shop.ask("sale.begin", lease_s=180, purpose="sale")["lease_id"]
+        order = {"name": "check_device", "arguments": {"device": "printer-0", "level": "external"}}
+        ordering.ask("command.run", command_id=str(uuid.uuid4()), **order)
+        waiting = until(support, "operation", state="waiting")
+        assert waiting["reason"]["code"] == "SALE_RUNNING"
+        assert shop.ask("sale.renew", lease_id=lease, lease_s=180)["lease_id"] == lease
+        assert shop.record(sale())["duplicate"] is False
+        shop.ask("sale.end", lease_id=lease)
+        until(support, "operation", state="running")
+        assert until(support, "operation", state="succeeded")["reason"] is None

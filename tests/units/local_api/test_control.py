@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -259,3 +261,45 @@ async def test_wrong_parameters_are_named(at: Desk, method: str, params: dict[st
 async def test_methods_of_the_other_socket_are_unknown_here(at: Desk) -> None:
     for method in ("transaction.record", "transaction.record_many", "sale.begin", "app.status"):
         assert (await at.peer.error(method, sale()))["code"] == NO_METHOD
+
+
+async def test_a_check_and_a_cancel_are_orders_with_ids_of_their_own_on_the_way_of_all_others(at: Desk) -> None:
+    state = await at.peer.result("health.check", {"device": "printer-0", "level": "external"})
+    again = await at.peer.result("health.check", {"device": "printer-0", "level": "internal"})
+    await at.peer.result("command.cancel", {"command_id": state["command_id"]})
+    ids = [order.command_id for order, _caller in at.orders]
+    assert ids == [state["command_id"], again["command_id"], ids[2]]
+    assert ids == sorted(set(ids), key=ids.index)
+    assert [uuid.UUID(str(one)).version for one in ids] == [7, 7, 7]
+    assert [(order.name, order.arguments) for order, _caller in at.orders] == [
+        ("check_device", {"device": "printer-0", "level": "external"}),
+        ("check_device", {"device": "printer-0", "level": "internal"}),
+        ("cancel", {"command_id": state["command_id"]}),
+    ]
+    assert all(caller.pid == os.getpid() for _order, caller in at.orders)  # who may is decided there
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "field"),
+    [
+        ("health.check", {"device": "printer-0", "level": "interactive"}, "level"),
+        ("health.check", {"device": "no such thing", "level": "internal"}, "device"),
+        ("health.check", {"device": "printer-0"}, "level"),
+        ("command.cancel", {}, "command_id"),
+        ("command.cancel", {"command_id": "?"}, "command_id"),
+        ("health.history", {"limit": 0}, "limit"),
+        ("health.history", {"device": "no such thing"}, "device"),
+    ],
+)
+async def test_what_is_no_check_cancel_or_history_reaches_nobody(
+    at: Desk, method: str, params: dict[str, Any], field: str
+) -> None:
+    error = await at.peer.error(method, params)
+    assert (error["code"], error["data"]["field"]) == (BAD_PARAMS, field)
+    assert at.orders == []
+
+
+async def test_the_history_of_health_is_asked_for_by_page_and_device(at: Desk) -> None:
+    page = await at.peer.result("health.history", {"device": "printer-1", "limit": 7, "cursor": "12"})
+    assert (page["items"][0]["device"], page["items"][0]["detail"]) == ("printer-1", "7 12")
+    assert (await at.peer.result("health.history"))["items"][0]["detail"] == "50 None"

@@ -162,6 +162,23 @@ async def test_a_flood_of_small_frames_is_answered_whole_and_others_have_their_t
         assert await flood.result("echo", {"n": 3}) == {"n": 3}
 
 
+async def test_waiting_answers_of_all_are_bounded_and_the_one_with_the_most_goes(tmp_path: Path) -> None:
+    room = serving(tmp_path, Recorder().table(), stalled_s=60.0, waiting_of_all_bytes=1_500_000)
+    async with room as served, contextlib.AsyncExitStack() as all_:
+        deaf = [await all_.enter_async_context(served.connect()) for _ in range(4)]
+        for peer in deaf:
+            peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for number, peer in enumerate(deaf):
+            size = 900_000 if number == 1 else 600_000
+            await peer.send_line({"jsonrpc": "2.0", "id": 1, "method": "large", "params": {"size": size}})
+            await works(served)
+        await until("one to go", lambda: served.server.connections == 3)
+        for number in (0, 2, 3):
+            deaf[number].writer.transport.resume_reading()  # type: ignore[attr-defined]
+            assert len((await deaf[number].answer())["result"]) == 600_000
+        await works(served)
+
+
 @pytest.fixture
 def _descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -8,9 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.contract import socket_api
+from agent.contract import rpc, socket_api
 from agent.contract.socket_api import METHODS, MethodForm, Socket, methods_of
+from agent.contract.transaction_form import RecordFields
+from agent.errors import BadRequest
+from agent.local_api import wire
 from agent.local_api.control import ControlMethods
 from agent.local_api.events import subscribing
 from agent.local_api.payment import PaymentMethods
@@ -101,6 +106,40 @@ def test_methods_whose_subject_does_not_exist_yet_are_none(name: str, agent: Age
 def test_what_needs_no_parameters_answers_what_the_catalogue_says(form: MethodForm, agent: AgentProcess) -> None:
     answer = call(socket_of(agent, form), form.name)
     msgspec.convert(answer["result"], form.result)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=8,
+)
+FORMS = sorted({form.params for form in METHODS} - {RecordFields}, key=lambda form: form.__name__)
+
+
+@given(data=st.data(), form=st.sampled_from(FORMS))
+def test_any_parameters_are_taken_or_refused_by_a_field_without_their_values(data: st.DataObject, form: Any) -> None:
+    known = st.sampled_from(form.__struct_fields__ or ("x",))
+    params = data.draw(st.dictionaries(known | st.text(max_size=12), JSON, max_size=6))
+    refusal = _refusal(msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "m", "params": params}), form)
+    if refusal is None:
+        return
+    assert refusal.data.code in ("BAD_PARAMS", "CARD_DATA_REJECTED", "PARSE_ERROR")
+    field = (refusal.data.field or "(unknown)").partition(".")[0].partition("[")[0]
+    assert field in ("(unknown)", *form.__struct_fields__)
+    told = f"{refusal.message} {refusal.data.hint}"
+    assert not [value for value in params.values() if isinstance(value, str) and len(value) > 8 and value in told]
+
+
+def _refusal(line: bytes, form: Any) -> rpc.ErrorObject | None:
+    """How a call with this frame would be refused; None when its parameters are of the form."""
+    try:
+        taken = rpc.decode_params(wire.parse_request(line).params, form)
+    except BadRequest as err:
+        return rpc.error_object(err)
+    except wire.WireFault as fault:
+        return fault.error
+    assert isinstance(taken, form)
+    return None
 
 
 def test_every_own_error_is_explained_and_none_is_explained_for_nothing() -> None:
