@@ -18,7 +18,7 @@ from typing import Final
 from agent.commands.operation import Operation, Touch
 from agent.contract.command import Reason, ReasonCode, Window
 from agent.contract.selling import NOBODY_SELLS, Selling
-from agent.workflow.engine import Hold
+from agent.workflow.gate import Hold
 from agent.workflow.transition import Closed, Phase
 
 MAX_WAITING: Final = 32

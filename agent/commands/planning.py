@@ -12,7 +12,7 @@ from agent.commands.interlocks import Cell, Wish, is_inside, may_begin
 from agent.commands.operation import Touch
 from agent.commands.survey import NO_PAST, Past, Survey
 from agent.contract.command import CommandRequest, Reason, ReasonCode
-from agent.workflow.engine import Gate, Hold
+from agent.workflow.gate import Gate, Hold
 from agent.workflow.plan import Plan
 from agent.workflow.transition import Closed, Phase, Run
 

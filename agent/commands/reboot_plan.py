@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from agent.commands.means import Means
 from agent.commands.operation import Touch
-from agent.commands.readiness_gate import is_ready, ready_again
+from agent.commands.readiness_gate import READY_WITHIN_S, is_ready, ready_again
 from agent.contract.command import Reason, ReasonCode
 from agent.errors import Refused
 from agent.runtime.boot_identity import UNKNOWN_BOOT
@@ -21,7 +21,6 @@ from agent.workflow.plan import Futile, IfInterrupted, Plan, Step, StepContext
 
 PREPARE_TIMEOUT_S: Final = 120.0
 DOWN_WITHIN_S: Final = 150.0
-READY_WITHIN_S: Final = 180.0
 _MARGIN_S: Final = 60.0
 
 
@@ -71,7 +70,7 @@ def reboot_plan(means: Means, touch: Touch) -> Plan:
 
     async def verify(context: StepContext) -> Struct:
         so_far = _outcome(context)
-        ready = await ready_again(means, so_far.ready_before, READY_WITHIN_S)
+        ready = await ready_again(means, so_far.ready_before)
         return msgspec.structs.replace(so_far, ready=ready)
 
     repeat = IfInterrupted.REPEAT

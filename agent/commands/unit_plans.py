@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from agent.commands.means import Means
 from agent.commands.operation import Touch
-from agent.commands.readiness_gate import is_ready, ready_again
+from agent.commands.readiness_gate import READY_WITHIN_S, is_ready, ready_again
 from agent.contract.command import Reason, ReasonCode
 from agent.contract.selling import STALE_AFTER_S
 from agent.errors import Refused
@@ -24,12 +24,11 @@ from agent.workflow.plan import Futile, IfInterrupted, Perform, Plan, Step, Step
 PREPARE_TIMEOUT_S: Final = 120.0
 JOURNAL_TIMEOUT_S: Final = 900.0
 ACT_TIMEOUT_S: Final = 160.0
-VERIFY_TIMEOUT_S: Final = 240.0
 ACTIVE_WITHIN_S: Final = 30.0
 SETTLED_AFTER_S: Final = 1.0
 REPORTS_WITHIN_S: Final = STALE_AFTER_S
 SILENT_WAITED_FOR_S: Final = 5.0
-READY_WITHIN_S: Final = 60.0
+VERIFY_TIMEOUT_S: Final = ACTIVE_WITHIN_S + REPORTS_WITHIN_S + READY_WITHIN_S + 60.0
 _LOOK_AGAIN_S: Final = 0.5
 
 
@@ -132,7 +131,7 @@ class UnitPlans:
         reported: bool | None = None
         if so_far.application is not None:
             reported = await self._reports(so_far, command_id)
-        ready = await ready_again(self._means, so_far.ready_before, READY_WITHIN_S)
+        ready = await ready_again(self._means, so_far.ready_before)
         self._restarted_s.pop(command_id, None)
         return msgspec.structs.replace(so_far, invocation=state.invocation, app_reported=reported, ready=ready)
 

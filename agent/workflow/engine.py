@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
@@ -19,6 +18,7 @@ from agent.contract.command import Reason, ReasonCode
 from agent.errors import AgentError, Refused, StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
 from agent.runtime.services import Pulse
+from agent.workflow.gate import Gate, GateFor, Hold
 from agent.workflow.journal import RunJournal
 from agent.workflow.plan import Futile, Plan, StepContext
 from agent.workflow.recovery import recover
@@ -37,22 +37,6 @@ _PULSE_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 60.0  # whoever ends wakes the others, so this is only a net
 _NO_PLAN: Final = Reason(ReasonCode.UNKNOWN_COMMAND, "this release of the agent does not know the command")
 _OPERATION_RUNNING: Final = Reason(ReasonCode.OPERATION_RUNNING, "another exclusive operation is running")
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Not now. ``look_again_s``: when to ask again, besides whenever the engine is woken."""
-
-    reason: Reason
-    look_again_s: float
-
-
-Gate = Callable[[float], Hold | Closed | None]
-"""May it begin, having waited so long (monotonic)? None is yes. Asked in the very turn of the loop in which it begins,
-so that nothing can come between the answer and the beginning."""
-
-GateFor = Callable[[Run], Awaitable[Gate]]
-"""Fetches what takes time, for that run; the rest is asked through what it returns."""
 
 
 class Engine:

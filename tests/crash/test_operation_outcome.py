@@ -1,12 +1,15 @@
 """Resets, reinits and what goes with them, killed with SIGKILL at every journal point, found by running.
 
 One outcome each, and the effect is counted by others: the printer's emulator, and the keeper of the machine's units.
+Several terminals share the points of a command, because each spends most of its time waiting.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +18,8 @@ import pytest
 
 from agent.runtime.identifiers import uuid7
 from tests.kit.stepped_terminal import SteppedTerminal
+
+TERMINALS = 3
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,14 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SteppedTerminal]:
-    with SteppedTerminal(tmp_path_factory.mktemp("t")) as one:
-        yield one
+def terminals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[SteppedTerminal]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(SteppedTerminal(tmp_path_factory.mktemp("t"))) for _ in range(TERMINALS)]
+
+
+@pytest.fixture
+def terminal(terminals: list[SteppedTerminal]) -> SteppedTerminal:
+    return terminals[0]
 
 
 def _run(terminal: SteppedTerminal, kind: Kind, kill_at: int) -> tuple[str, str, int]:
@@ -84,30 +94,46 @@ def _discover(terminal: SteppedTerminal, kind: Kind) -> list[str]:
     return list(terminal.steps.points)
 
 
+def _check(terminal: SteppedTerminal, kind: Kind, points: list[str], number: int) -> str:
+    """Kill it at one point; what came of it, which is as it must be."""
+    command_id, state, effects = _run(terminal, kind, number)
+    outcome = f"{points[number - 1]}: {state}, effect {effects}"
+    told = terminal.told(command_id)
+    assert told["state"] == state, "a final state never changes"
+    if kind.effect is None:
+        assert state == "succeeded", outcome
+    elif kind.once:
+        assert state in {"succeeded", "failed"}, outcome
+        assert effects <= 1, outcome
+        if state == "succeeded":
+            assert effects == 1, outcome
+        else:
+            assert told["reason"]["code"] == "INTERRUPTED", told
+    else:
+        assert (state, effects) == ("succeeded", 1), (outcome, told)
+    return outcome
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", list(KINDS))
-def test_an_operation_has_one_outcome_wherever_the_agent_dies(terminal: SteppedTerminal, name: str) -> None:
+def test_an_operation_has_one_outcome_wherever_the_agent_dies(terminals: list[SteppedTerminal], name: str) -> None:
     kind = KINDS[name]
-    points = _discover(terminal, kind)
+    points = _discover(terminals[0], kind)
     assert len(points) >= 6, f"accepted, running and final, each before and after: {points}"
-    outcomes = []
-    for number in range(1, len(points) + 1):
-        command_id, state, effects = _run(terminal, kind, number)
-        outcomes.append(f"{points[number - 1]}: {state}, effect {effects}")
-        told = terminal.told(command_id)
-        assert told["state"] == state, "a final state never changes"
-        if kind.effect is None:
-            assert state == "succeeded", outcomes[-1]
-        elif kind.once:
-            assert state in {"succeeded", "failed"}, outcomes[-1]
-            assert effects <= 1, outcomes[-1]
-            if state == "succeeded":
-                assert effects == 1, outcomes[-1]
-            else:
-                assert told["reason"]["code"] == "INTERRUPTED", told
-        else:
-            assert (state, effects) == ("succeeded", 1), (outcomes[-1], told)
-    print(f"\n{name}: killed at each of {len(points)} journal points", *outcomes, sep="\n  ")
+
+    def take_a_share(index: int) -> dict[int, str]:
+        numbers = range(1 + index, len(points) + 1, len(terminals))
+        return {number: _check(terminals[index], kind, points, number) for number in numbers}
+
+    with ThreadPoolExecutor(len(terminals)) as pool:
+        shares = list(pool.map(take_a_share, range(len(terminals))))
+    outcomes = {number: outcome for share in shares for number, outcome in share.items()}
+    assert sorted(outcomes) == list(range(1, len(points) + 1))
+    print(
+        f"\n{name}: killed at each of {len(points)} journal points",
+        *dict(sorted(outcomes.items())).values(),
+        sep="\n  ",
+    )
 
 
 @pytest.mark.timeout(600)

@@ -21,7 +21,7 @@ from agent.commands.interlocks import (
 from agent.commands.operation import Operation, Touch
 from agent.contract.command import ReasonCode, Window
 from agent.contract.selling import Selling
-from agent.workflow.engine import Hold
+from agent.workflow.gate import Hold
 from agent.workflow.transition import Closed, Phase
 
 NOW = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)

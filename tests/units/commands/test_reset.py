@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.commands import reboot_plan, unit_plans
+from agent.commands import readiness_gate, reboot_plan, unit_plans
 from agent.contract.command import CommandState, ReasonCode, State
 from agent.contract.health import DeviceHealth, HealthSnapshot, PowerState, Readiness, ReadinessReason
 from agent.contract.health import State as Health
@@ -620,8 +620,25 @@ async def test_an_order_held_back_by_silence_ends_at_its_expiry(tmp_path: Path) 
     assert _why(ended) == (State.EXPIRED, ReasonCode.EXPIRED)
 
 
+async def test_after_a_start_the_gate_waits_for_the_applications_to_report(tmp_path: Path) -> None:
+    place = Place()
+    async with place.room(tmp_path) as room:
+        command_id = await _send(room, "reset", {"level": "reboot"})
+        await until(lambda: _true(place.machine is not None and bool(place.machine.acts)))
+    assert place.machine is not None
+    place.machine.boots()
+    place.selling = Selling(start_left_s=170.0)
+    async with place.room(tmp_path) as room:
+        for _ in range(20):
+            place.clock.advance(1.0)
+            await asyncio.sleep(0.005)
+        assert (await room.state(command_id)).state is State.RUNNING
+        place.selling = Selling()
+        assert (await _ended(room, place, command_id)).state is State.SUCCEEDED
+
+
 def test_every_step_has_more_time_than_what_it_waits_for() -> None:
-    waits = unit_plans.ACTIVE_WITHIN_S + unit_plans.REPORTS_WITHIN_S + unit_plans.READY_WITHIN_S
+    waits = unit_plans.ACTIVE_WITHIN_S + unit_plans.REPORTS_WITHIN_S + readiness_gate.READY_WITHIN_S
     assert waits + 30 < unit_plans.VERIFY_TIMEOUT_S
     assert reboot_plan.DOWN_WITHIN_S > 90
 

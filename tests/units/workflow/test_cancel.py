@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from msgspec import Struct
@@ -13,7 +15,7 @@ from agent.contract.command import CommandState, ReasonCode, State
 from agent.workflow.plan import Futile, IfInterrupted, StepContext
 from tests.kit.command_room import Room, open_room
 from tests.kit.orders import OPERATOR, order_payload, signed_order
-from tests.units.workflow.workshop import Tally, Work, command
+from tests.units.workflow.workshop import DyingDatabase, Tally, Work, command, dying
 
 
 class Hall:
@@ -314,3 +316,53 @@ async def test_every_change_is_told_once_with_whether_it_has_the_terminal_for_it
     of_work = [(state, rev, exclusive) for command_id, state, rev, exclusive in told if command_id == "c-1"]
     assert of_work == [(State.ACCEPTED, 1, True), (State.RUNNING, 2, True), (State.SUCCEEDED, 3, True)]
     assert [one[1:] for one in told if one[0] == "c-2"] == [(State.REJECTED, 1, False)]
+
+
+async def _life(folder: Path, work: Work, die_at: int | None, *, durable: bool) -> int:
+    """Cancel an order in the middle of its first step; live until the store dies or both have ended. Writes made."""
+    hall = Hall()
+    more = command("work", work.step("safe", perform=hall.act, may_cancel=True), work.step("after"))
+    async with open_room(folder, more=more, database=dying(die_at, durable=durable)) as room:
+        database = cast(DyingDatabase, room.database)
+
+        async def whole() -> None:
+            await _send(room, "work", "c-1")
+            await hall.entered.wait()
+            await _cancel(room, "c-1")
+            await room.ended("c-1")
+
+        tasks = [asyncio.ensure_future(whole()), asyncio.ensure_future(database.dead.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        return database.writes
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["before the write", "after the commit"])
+async def test_cancelling_a_run_in_its_middle_has_one_outcome_wherever_the_agent_dies(
+    durable: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "whole").mkdir()
+    points = await _life(tmp_path / "whole", Work(), None, durable=False)
+    assert points == 6, "two orders accepted, two steps begun, one run cancelled, one ended"
+    outcomes = set()
+    for point in range(1, points + 1):
+        folder, work = tmp_path / f"point-{point}", Work()
+        folder.mkdir()
+        await _life(folder, work, point, durable=durable)
+        more = command("work", work.step("safe", may_cancel=True), work.step("after"))
+        async with open_room(folder, more=more) as room:
+            if await room.journal.get("c-1") is None:
+                continue  # never acknowledged
+            target = await room.ended("c-1")
+            cancel = await room.journal.get("c-cancel")
+            if cancel is not None:
+                cancel = await room.ended("c-cancel")
+                wanted = State.SUCCEEDED if target.state is State.CANCELLED else State.FAILED
+                assert cancel.state is wanted, (point, target, cancel)
+            assert target.state in {State.CANCELLED, State.SUCCEEDED}, point
+            assert ("after" in work.done) is (target.state is State.SUCCEEDED)
+            outcomes.add(target.state)
+    assert State.CANCELLED in outcomes
