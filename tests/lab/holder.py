@@ -1,30 +1,25 @@
-"""Holds one booted container: a program of its own, in mounts and control groups of its own, started by `Terminal`.
+"""Holds one booted container: process 1 of namespaces of its own, started by `Terminal` through unshare(1).
 
-Everything it makes dies with it: mounts live in its own namespace, the container's network and processes in theirs,
-and the kernel ends it when the test run that started it is gone (``PR_SET_PDEATHSIG``). What is left to remove by hand
-are empty control groups. Standard library only; arguments as one JSON object.
+Everything it makes dies with it: mounts live in its mount namespace, every process of the container in its process
+namespace, which the kernel empties when process 1 ends; and that ends with the test run, however the run ends
+(``PR_SET_PDEATHSIG``, ``unshare --kill-child``). Left to remove by hand are empty control groups. Standard library
+only; arguments as one JSON object.
 
 systemd-nspawn without a systemd on the host ends with 133 when the container wants to reboot; it is started again then.
 """
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 REBOOT = 133
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "devices", "freezer", "blkio", "systemd", "unified")
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(number: int) -> None:
-    """Source: prctl(2)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def cgroups(name: str) -> list[Path]:
@@ -35,21 +30,25 @@ def cgroups(name: str) -> list[Path]:
     return [top / one / f"pos-agent-lab-{name}" for one in CONTROLLERS if (top / one).is_dir()]
 
 
-def remove_cgroups(name: str) -> None:
-    """Those of a container that has ended."""
-    for group in cgroups(name):
-        for folder, _folders, _files in os.walk(group, topdown=False):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                continue
+def remove_cgroups(name: str, within_s: float) -> list[Path]:
+    """Those of a container that has ended; its last processes may still be going. Returns what is left."""
+    deadline = time.monotonic() + within_s
+    while True:
+        for group in cgroups(name):
+            for folder, _folders, _files in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+        left = [group for group in cgroups(name) if group.exists()]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.05)
 
 
 def _enter_cgroups(name: str) -> None:
     """Two containers at the top of one hierarchy would meet each other, and this machine's own processes."""
     for group in cgroups(name):
         group.mkdir(exist_ok=True)
-        (group / "cgroup.procs").write_text(str(os.getpid()))
+        (group / "cgroup.procs").write_text("0")  # the writer itself
 
 
 def _mount(*arguments: str) -> None:
@@ -59,7 +58,6 @@ def _mount(*arguments: str) -> None:
 def main() -> int:
     """Mount, boot, boot again for as long as the container asks for it; returns nspawn's exit code."""
     options = json.loads(sys.argv[1])
-    die_with_parent(signal.SIGTERM)
     work, name = Path(options["work"]), options["name"]
     host_has_systemd = Path("/run/systemd/system").is_dir()
     _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(work))
@@ -76,14 +74,7 @@ def main() -> int:
         command.append("--keep-unit")
     code = REBOOT
     while code == REBOOT:
-        nspawn = subprocess.Popen(
-            [*command, *options["arguments"], "/sbin/lab-init"],
-            stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: die_with_parent(signal.SIGKILL),  # noqa: PLW1509  # one thread
-        )
-        signal.signal(signal.SIGTERM, lambda *_, one=nspawn: one.kill())
-        Path(options["pid_file"]).write_text(str(nspawn.pid))
-        code = nspawn.wait()
+        code = subprocess.run([*command, *options["arguments"], "/sbin/lab-init"], stdin=subprocess.DEVNULL).returncode
     return code
 
 

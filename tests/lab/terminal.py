@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -13,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.lab.holder import die_with_parent, remove_cgroups
+from tests.lab.holder import remove_cgroups
 
 BOOT_S = 60.0
+_PR_SET_PDEATHSIG = 1
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 AGENT_PYTHON = "/opt/pos-agent/current/bin/python"
 CALL = """
@@ -26,6 +28,11 @@ with socket.socket(socket.AF_UNIX) as sock:
     sock.sendall(sys.argv[2].encode() + b"\\n")
     sys.stdout.buffer.write(sock.makefile("rb").readline())
 """
+
+
+def _die_with_parent() -> None:
+    """Run in the new process: SIGKILL when the one that started it is gone. Source: prctl(2)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class CommandFailed(AssertionError):
@@ -44,7 +51,6 @@ class Terminal:
         self._folder = folder
         self._layers = [str(layer) for layer in layers]
         self._arguments = list(arguments)
-        self._pid_file = folder / "nspawn.pid"
         self._console = folder / "console.log"
         self._holder: subprocess.Popen[bytes] | None = None
 
@@ -58,16 +64,24 @@ class Terminal:
             "work": str(work),
             "layers": self._layers,
             "arguments": self._arguments,
-            "pid_file": str(self._pid_file),
         }
         program = [sys.executable, str(Path(__file__).with_name("holder.py")), json.dumps(options)]
         with self._console.open("ab") as console:
             self._holder = subprocess.Popen(
-                ["unshare", "--mount", "--propagation=private", "--", *program],
+                [
+                    "unshare",
+                    "--mount",
+                    "--propagation=private",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--mount-proc",
+                    *program,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
-                preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509  # before any thread
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  # before any thread
             )
         self.wait_booted()
 
@@ -94,13 +108,10 @@ class Terminal:
     def close(self) -> None:
         """Cut it off and remove what it left."""
         if self._holder is not None and self._holder.poll() is None:
-            self._holder.terminate()
-            try:
-                self._holder.wait(20)
-            except subprocess.TimeoutExpired:
-                self._holder.kill()
-                self._holder.wait(20)
-        remove_cgroups(self.name)
+            self._holder.kill()
+            self._holder.wait(20)
+        left = remove_cgroups(self.name, within_s=20.0)
+        assert not left, f"processes of the container are still there: {left}"
 
     def __enter__(self) -> Terminal:
         try:
@@ -187,9 +198,11 @@ class Terminal:
 
     def _leader(self) -> int:
         """Process 1 of the container, by its number outside."""
+        assert self._holder is not None
+        pid = self._holder.pid
         try:
-            nspawn = self._pid_file.read_text()
-            children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
-            return int(children[0])
-        except (OSError, ValueError, IndexError) as err:
+            for _generation in ("holder", "systemd-nspawn", "systemd"):
+                pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+            return pid
+        except (OSError, IndexError) as err:
             raise ProcessLookupError("the container is not up") from err

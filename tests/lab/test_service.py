@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.release import ROOT
 from tests.lab.terminal import CommandFailed, Terminal
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -68,6 +69,14 @@ def test_not_even_root_could_write_there_from_within_its_sandbox(terminal: Termi
     with pytest.raises(CommandFailed, match=r"Read-only file system|Permission denied|No such file"):
         terminal.run(*inside)
     terminal.run("nsenter", "-t", main_pid(terminal), "--mount", "--", "test", "-w", "/var/lib/pos-agent")
+
+
+def test_systemd_finds_nothing_wrong_in_the_shipped_units(terminal: Terminal) -> None:
+    units = [file.name.replace("@.", "@keypad-0.") for file in (ROOT / "systemd").iterdir() if file.is_file()]
+    units = [unit for unit in units if unit.endswith((".service", ".socket", ".path"))]
+    assert len(units) >= 6
+    said = terminal.run("sh", "-c", f"systemd-analyze verify --man=no {' '.join(units)} 2>&1")
+    assert said == ""
 
 
 @pytest.mark.parametrize(("unit", "worst"), [("pos-agent.service", "2.5"), ("pos-agent-machine.service", "1.5")])
