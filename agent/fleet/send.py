@@ -113,15 +113,15 @@ async def _send(args: argparse.Namespace, screen: Screen, read_arguments: ReadAr
     needed = people_by_default(batch.wish.name, batch.wish.arguments)
     if len({key.person for key in keys}) < needed:
         screen.note(f"by default {needed} people must sign this: --key twice; the terminals' policy decides")
-    if args.print_only:
-        for order in signed:
-            screen.json_line(msgspec.Raw(order.envelope))
-        return 0
     if args.dry_run:
         dry_run(batch, kept, [key.person for key in keys], screen)
         return 0
     if args.batch is not None and kept is None:
         kept = batches.create(args.batch, batch)
+    if args.print_only:
+        for order in signed:
+            screen.json_line(msgspec.Raw(order.envelope))
+        return 0
     return await _deliver(args, screen, batch, signed, kept)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Tmux:

@@ -13,6 +13,7 @@ from agent.ctl import answers
 from agent.ctl.client import MAX_FRAME_BYTES, AgentUnreachable, decode
 from agent.ctl.exit_codes import Exit
 from agent.ctl.following import exit_of, follow, note_unfinished
+from agent.ctl.paging import pages
 from agent.ctl.render.command import FINAL, operation_line, operation_lines, operation_table
 from agent.ctl.screen import Screen
 from agent.ctl.verb import Verb, client, count, seconds, socket_options
@@ -126,12 +127,14 @@ def _show(args: argparse.Namespace, screen: Screen) -> Exit:
 
 def _list(args: argparse.Namespace, screen: Screen) -> Exit:
     with client(args) as agent:
-        raw = agent.call("command.list", {"limit": min(args.limit, 100)})
-    page = decode(raw, answers.OperationPage, "command.list")
+        items, more = pages(agent, "command.list", {}, args.limit)
+    operations = [decode(item, answers.Operation, "command.list") for item in items]
     if screen.as_json:
-        screen.document(raw)
+        screen.document({"items": items, "more": more})
     else:
-        screen.lines(operation_table(page.items, screen.style))
+        screen.lines(operation_table(operations, screen.style))
+        if more:
+            screen.note(f"there are more: --limit {args.limit * 5}")
     return Exit.DONE
 
 

@@ -154,6 +154,14 @@ def test_txn_show_of_nothing_exits_1(stub: ControlStub, capsys: pytest.CaptureFi
     assert "no such transaction" in capsys.readouterr().err
 
 
+def test_command_list_turns_pages_too(stub: ControlStub, capsys: pytest.CaptureFixture[str]) -> None:
+    stub.answers["command.list"] = lambda params: {"items": [operation("failed")] * params["limit"], "next_cursor": "c"}
+    assert main(["command", "list", "--limit", "120"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count(COMMAND_ID) == 120
+    assert "there are more" in captured.err
+
+
 def test_command_run_sends_the_order_with_an_id_of_version_7(stub: ControlStub) -> None:
     words = ["command", "run", "check_device", "--reason", "ticket 4711", "device=printer-0", "level=internal"]
     assert main(words) == 0

@@ -106,7 +106,7 @@ def test_one_that_is_silent_and_one_that_rejects_are_told_apart(
     but = {"T-07": [], "T-13": REJECTING}
     capsys.readouterr()
     with shop(broker_port, "many-2", key, but=but):
-        code = main([*where(broker_port, "many-2", key), "ping", ",".join(NAMES), "--wait", "3s", "--json"])
+        code = main([*where(broker_port, "many-2", key), "ping", ",".join(NAMES), "--wait", "6s", "--json"])
     assert code == 1
     shown = json.loads(capsys.readouterr().out)
     assert shown["counts"] == {"succeeded": 18, "rejected": 1, "no answer": 1}
@@ -140,7 +140,7 @@ def test_a_second_run_goes_on_and_orders_nothing_twice(
     broker_port: int, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batch = tmp_path / "monday.batch"
-    first = [*where(broker_port, "many-4", key), *CHECK, *NAMES, "--batch", str(batch), "--wait", "3s"]
+    first = [*where(broker_port, "many-4", key), *CHECK, *NAMES, "--batch", str(batch), "--wait", "6s"]
     with shop(broker_port, "many-4", key, but={"T-07": []}) as terminals:
         assert main(first) == 1
         assert f"--batch {batch}" in " ".join(capsys.readouterr().err.split())
@@ -244,6 +244,17 @@ def test_printed_orders_are_good_for_each_terminal(key: Path, capsys: pytest.Cap
         open_envelope(line.encode(), public_keys([key]), COMMAND_TYPE) for line in capsys.readouterr().out.splitlines()
     ]
     assert [(order["target"]["terminal"], good) for order, good in opened] == [(name, 1) for name in NAMES]
+
+
+def test_orders_to_be_carried_by_hand_are_kept_as_a_batch_too(
+    broker_port: int, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, batch = where(broker_port, "many-13", key), tmp_path / "batch"
+    capsys.readouterr()
+    assert main([*place, "ping", "T-A", "T-B", "--batch", str(batch), "--print"]) == 0
+    printed = capsys.readouterr().out
+    assert main([*place, "--batch", str(batch), "--print"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_a_batch_that_expired_is_only_asked_about(
