@@ -17,7 +17,7 @@ from docs._generate.regions import table
 
 EXPLAINED = Path(__file__).parents[2] / "config" / "agent.toml"
 _TABLE = re.compile(r"#?\s*\[{1,2}([a-z_]+)(?:\.[a-z0-9-]+)?\]{1,2}\s*(?:#.*)?")
-_KEY = re.compile(r"#?\s*([a-z_]+) = (?:\"[^\"]*\"|[^#\"]+?)\s*(?:#\s*(.*))?")
+_KEY = re.compile(r"#?\s*([a-z_]+) = (?:\[.*?\]|\"[^\"]*\"|[^#\"]+?)\s*(?:#\s*(.*))?")
 
 
 def configuration_keys() -> str:
