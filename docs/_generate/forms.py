@@ -21,6 +21,13 @@ _KNOWN_PATTERNS = {
     "^[0-9A-Za-z]{6}$": "six letters or digits",
     "^[0-9A-Za-z]{2}$": "two letters or digits",
     "^/": "absolute path",
+    r"^/[^\x00-\x1f]{0,4000}$": "absolute path",
+    "^[!-~]{1,253}$": "name or address of a host",
+    "^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}$": "name or address of a host",
+    "^[A-Za-z0-9._-]{1,32}$": "1 to 32 of letters, digits, `.` `_` `-`",
+    "^[A-Za-z0-9._-]{1,15}$": "1 to 15 of letters, digits, `.` `_` `-`",
+    "^[A-Za-z0-9._-]{1,8}$": "1 to 8 of letters, digits, `.` `_` `-`",
+    r"^[^/\s]{1,15}$": "name of a network interface",
     r"^[0-9]{6}\*{2,9}[0-9]{4}$": "six digits, 2 to 9 `*`, four digits",
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})$": (
         "RFC 3339 with offset"

@@ -17,7 +17,7 @@ from docs._generate.regions import table
 
 EXPLAINED = Path(__file__).parents[2] / "config" / "agent.toml"
 _TABLE = re.compile(r"#?\s*\[{1,2}([a-z_]+)(?:\.[a-z0-9-]+)?\]{1,2}\s*(?:#.*)?")
-_KEY = re.compile(r"#?\s*([a-z_]+) = (?:\"[^\"]*\"|[^#\"]+?)\s*(?:#\s*(.*))?")
+_KEY = re.compile(r"#?\s*([a-z_]+) = (?:\[.*?\]|\"[^\"]*\"|[^#\"]+?)\s*(?:#\s*(.*))?")
 
 
 def configuration_keys() -> str:
@@ -65,22 +65,37 @@ def _keys(kind: type[Struct], at: str = "") -> Iterator[tuple[str, str, str, boo
 
 def _described(kind: type[Struct], at: str = "") -> Iterator[tuple[str, str, str, bool, str]]:
     for field in msgspec.structs.fields(kind):
-        inner, form = _struct_in(field.type)
+        inner, mark = _structs_in(field.type)
         where = f"{at}{field.encode_name}"
-        if inner is not None:
-            yield from _described(inner, f"{where}{form}.")
-            continue
-        form = form_of_field(kind, field.encode_name)
-        yield where, form, default_of(field), field.required, _description(field.type)
+        if len(inner) == 1:
+            yield from _described(inner[0], f"{where}{mark}.")
+        elif inner:
+            yield from _one_of(inner, f"{where}{mark}.")
+        else:
+            form = form_of_field(kind, field.encode_name)
+            yield where, form, default_of(field), field.required, _description(field.type)
 
 
-def _struct_in(kind: Any) -> tuple[type[Struct] | None, str]:
-    """The struct that a field is, or is made of, and how its place is written."""
-    for one in (kind, *get_args(kind)):
-        if isinstance(one, type) and issubclass(one, Struct):
-            origin = get_origin(kind)
-            return one, "[]" if origin is tuple else ".<id>" if origin is dict else ""
-    return None, ""
+def _one_of(kinds: tuple[type[Struct], ...], at: str) -> Iterator[tuple[str, str, str, bool, str]]:
+    """Keys of tables of several kinds, told apart by one of their keys; what all of them have stands once."""
+    config = [kind.__struct_config__ for kind in kinds]
+    tags = ", ".join(f"`{one.tag}`" for one in config)
+    yield f"{at}{config[0].tag_field}", tags, "", True, "what it is; says which other keys it has"
+    rows = {kind: list(_described(kind, at)) for kind in kinds}
+    common = [row for row in rows[kinds[0]] if all(row in others for others in rows.values())]
+    yield from common
+    for kind, one in zip(kinds, config, strict=True):
+        for name, form, default, required, about in rows[kind]:
+            if (name, form, default, required, about) not in common:
+                yield name, form, default, required, f"of a `{one.tag}`: {about}"
+
+
+def _structs_in(kind: Any) -> tuple[tuple[type[Struct], ...], str]:
+    """The structs that a field is, or is made of, and how its place is written."""
+    origin = get_origin(kind)
+    held = get_args(kind)[1] if origin is dict else kind
+    found = tuple(one for one in (held, *get_args(held)) if isinstance(one, type) and issubclass(one, Struct))
+    return found, "[]" if origin is tuple else ".<id>" if origin is dict else ""
 
 
 def _description(kind: Any) -> str:

@@ -28,6 +28,17 @@ class ManualClock:
         heapq.heappush(self._sleepers, (self._monotonic_s + duration_s, self._count, future))
         await future
 
+    @property
+    def sleeping(self) -> int:
+        """How many wait for a time that has not come; those who gave up are left out."""
+        return sum(not future.done() for _due, _order, future in self._sleepers)
+
+    def next_due_in_s(self) -> float | None:
+        """Until the first sleeper is due; None while nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] - self._monotonic_s if self._sleepers else None
+
     def advance(self, duration_s: float) -> None:
         """Move wall and monotonic time forward together and wake whoever slept until then."""
         self._wall += timedelta(seconds=duration_s)

@@ -25,8 +25,8 @@ from drivers.catalog import DRIVERS
 ROOT = Path(__file__).parents[2]
 SECRET = "not-to-be-told"
 GOOD_VALUES: tuple[Any, ...] = (
-    *("development", "countertop", "escpos", "shop-1", "00010001", "/somewhere/else", "payment.service"),
-    *("supervisor", 1, 20.0, True, [], {}, {"chinese": True}),
+    *("none", "development", "countertop", "escpos", "shop-1", "00010001", "/somewhere/else", "payment.service"),
+    *("pos_printer", 1, 20.0, True, [], {}, {"chinese": True}),
 )
 BAD_VALUES: tuple[Any, ...] = (
     *("", f"{SECRET}!", f"{SECRET}\n", "/\0", SECRET * 200, "2s", "yes", 10**12, -1, 0, 1.5, -1.5, 1e12, float("nan")),
@@ -43,35 +43,34 @@ class Key(NamedTuple):
     required: bool
 
 
-def _struct_of(kind: Any) -> tuple[type[Struct] | None, Any]:
-    """The struct that a field holds, and in what: None, tuple or dict. Of a union the first; see `_by_name`."""
-    for one in (kind, *get_args(kind), *(inner for outer in get_args(kind) for inner in get_args(outer))):
-        if isinstance(one, type) and issubclass(one, Struct):
-            return one, get_origin(kind) if get_origin(kind) in (tuple, dict) else None
-    return None, None
+def _structs_of(kind: Any) -> tuple[tuple[type[Struct], ...], Any]:
+    """The structs that a field may hold (several are told apart by a tag), and in what: None, tuple or dict."""
+    origin = get_origin(kind)
+    held = get_args(kind)[1] if origin is dict else kind
+    found = tuple(one for one in (held, *get_args(held)) if isinstance(one, type) and issubclass(one, Struct))
+    return found, origin if origin in (tuple, dict) else None
 
 
-def _by_name(kind: Any) -> dict[str, type[Struct]]:
-    """What a dict of structs holds here: one by the name in the configuration, and one of each other kind."""
-    union = get_args(get_args(kind)[1]) or (get_args(kind)[1],)
-    return {"printer-0" if number == 0 else f"other-{number}": one for number, one in enumerate(union)}
+def _name_of(kind: type[Struct]) -> str:
+    """A device of that kind, in tables by name."""
+    return f"{kind.__struct_config__.tag or 'printer'}-0"
 
 
 def _keys(kind: type[Struct], steps: tuple[str | int, ...] = (), at: str = "") -> Iterator[Key]:
     for field in msgspec.structs.fields(kind):
         here, name = (*steps, field.encode_name), f"{at}{field.encode_name}"
-        inner, container = _struct_of(field.type)
-        if inner is None:
+        kinds, container = _structs_of(field.type)
+        if not kinds:
             yield Key(here, name, field.type, field.required)
             continue
         yield Key(here, name, None, field.required)
-        if container is tuple:
-            yield from _keys(inner, (*here, 0), f"{name}[0].")
-        elif container is dict:
-            for member, one in _by_name(field.type).items():
-                yield from _keys(one, (*here, member), f"{name}.{member}.")
-        else:
-            yield from _keys(inner, here, f"{name}.")
+        for inner in kinds:
+            if container is tuple:
+                yield from _keys(inner, (*here, 0), f"{name}[0].")
+            elif container is dict:
+                yield from _keys(inner, (*here, _name_of(inner)), f"{name}.{_name_of(inner)}.")
+            else:
+                yield from _keys(inner, here, f"{name}.")
 
 
 def _converts(kind: Any, value: Any) -> bool:
@@ -82,35 +81,42 @@ def _converts(kind: Any, value: Any) -> bool:
     return True
 
 
-def _laid_over(made: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Defaults where there are any; TOML has no null."""
-    both = {name: value for name, value in given.items() if value is not None}
-    return made | {
-        name: _laid_over(made[name], value) if isinstance(value, dict) else value for name, value in both.items()
-    }
-
-
 def _whole(kind: type[Struct]) -> dict[str, Any]:
     """A table in which every key stands, each with a value that is right."""
-    tag = kind.__struct_config__.tag_field
-    table: dict[str, Any] = {tag: kind.__struct_config__.tag} if tag else {}
+    table: dict[str, Any] = {}
+    config = kind.__struct_config__
+    if config.tag is not None:
+        table[str(config.tag_field)] = config.tag
     for field in msgspec.structs.fields(kind):
-        inner, container = _struct_of(field.type)
-        if container is dict:
-            table[field.encode_name] = {member: _whole(one) for member, one in _by_name(field.type).items()}
-            continue
-        if inner is not None:
-            made = _whole(inner)
-            default = field.default if isinstance(field.default, Struct) else None
-            if default is not None:
-                made = _laid_over(made, msgspec.to_builtins(default))
-            table[field.encode_name] = [made] if container is tuple else made
-            continue
-        if field.default not in (None, msgspec.NODEFAULT):
+        kinds, container = _structs_of(field.type)
+        if kinds:
+            table[field.encode_name] = _whole_tables(kinds, container, field.default)
+        elif field.default not in (None, msgspec.NODEFAULT):
             table[field.encode_name] = msgspec.to_builtins(field.default)
         else:
             table[field.encode_name] = next(value for value in GOOD_VALUES if _converts(field.type, value))
-    return table
+    driver = next((name for name, one in DRIVERS.items() if one.category == config.tag), "escpos")
+    return {**table, "driver": driver} if "driver" in table else table
+
+
+def _whole_tables(kinds: tuple[type[Struct], ...], container: Any, default: Any) -> Any:
+    if container is dict:
+        return {_name_of(inner): _whole(inner) for inner in kinds}
+    if container is tuple:
+        return [_whole(kinds[0])]
+    given = msgspec.to_builtins(default) if isinstance(default, Struct) else {}
+    return _laid_over(_whole(kinds[0]), given)
+
+
+def _laid_over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Defaults of a table over what its keys would have by themselves; where the default is nothing, that stays."""
+    after = dict(base)
+    for name, value in given.items():
+        if isinstance(value, dict) and isinstance(base.get(name), dict):
+            after[name] = _laid_over(base[name], value)
+        elif value is not None:
+            after[name] = value
+    return after
 
 
 def _changed(table: dict[str, Any], steps: tuple[str | int, ...], value: Any) -> dict[str, Any]:
@@ -132,11 +138,8 @@ class Files:
         self.table = {**_whole(Settings), "mode": "development"}
         self.table["terminal"]["model"] = "countertop"
         self.table["paths"]["state"] = str(folder / "state")
-        self.table["devices"]["printer-0"]["driver"] = "escpos"
+        self.table["machine"]["kind"] = "supervisor"  # the one kind that has a socket
         self.model_table = _whole(Model)
-        of_category = {entry.category: driver for driver, entry in DRIVERS.items()}
-        for device in self.model_table["devices"].values():
-            device["driver"] = of_category[device["category"]]
 
     def problems(self, table: dict[str, Any] | None = None, model: dict[str, Any] | None = None) -> list[str]:
         """What loading says of both files; empty when they are right."""
