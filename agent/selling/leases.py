@@ -7,8 +7,10 @@ lives in memory only: after a restart of the agent the terminal counts as in sal
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.contract.calls import Purpose
 from agent.errors import Refused
@@ -19,8 +21,7 @@ MOST_OF_ONE: Final = 1536
 """As many as one process may have connections: a lease for each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """``ends_s``: monotonic time from which on it is over."""
 
     lease_id: str

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from agent.contract.command import Reason, ReasonCode
 from agent.errors import AgentError, Refused, StoreFull, StoreUnavailable
@@ -39,8 +39,7 @@ _NO_PLAN: Final = Reason(ReasonCode.UNKNOWN_COMMAND, "this release of the agent 
 _OPERATION_RUNNING: Final = Reason(ReasonCode.OPERATION_RUNNING, "another exclusive operation is running")
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """Not now. ``look_again_s``: when to ask again, besides whenever the engine is woken."""
 
     reason: Reason

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agent.contract.command import Reason, ReasonCode, State
 from agent.workflow.plan import IfInterrupted, Plan, Step, StepContext
