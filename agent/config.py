@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,8 +130,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = Log()
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A usable configuration. ``problems`` is not empty when it is the last good copy, used in place of a bad file."""
 
     settings: Settings

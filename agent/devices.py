@@ -6,9 +6,10 @@ Read by ``config.py``, which reports the problems, and ``boot.py``, which builds
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from agent.model_file import Model, ModelDevice, ModelKeypad, ModelPrinter, ModelScreen
 from drivers.catalog import DRIVERS
@@ -27,8 +28,7 @@ class Place(Protocol):
     def port(self) -> str | None: ...
 
 
-@dataclass(frozen=True)
-class Roots:
+class Roots(Struct, frozen=True):
     """Where devices are looked for: `DeviceSpec.sysfs`, ``dev`` and ``reports``."""
 
     sysfs: Path
@@ -36,8 +36,7 @@ class Roots:
     reports: Path
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(Struct, frozen=True):
     """One device.
 
     Attributes:

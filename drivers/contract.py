@@ -7,10 +7,11 @@ event model and DirectIO are left out. Whether a status is good or bad is not de
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 
 class PowerState(StrEnum):
@@ -55,8 +56,7 @@ class Sensor(StrEnum):
 OptionValue = str | int | bool
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceSpec:
+class DeviceSpec(Struct, frozen=True):
     """One device as the configuration and its model file describe it.
 
     Attributes:
@@ -88,8 +88,7 @@ class DeviceSpec:
     options: Mapping[str, OptionValue] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrinterStatus:
+class PrinterStatus(Struct, frozen=True, kw_only=True):
     """What a receipt printer says about itself: every bit of the ESC/POS real-time status, by name.
 
     ``None`` means "this model has no sensor for it", never "no". A sensor that is not listed for the model but reports
@@ -195,8 +194,7 @@ class PrinterDevice(Recoverable, Initialisable, Protocol):
 DriverFactory = Callable[[DeviceSpec], Device]
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
+class Driver(Struct, frozen=True):
     """A line of the catalog.
 
     Attributes:

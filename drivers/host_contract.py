@@ -6,13 +6,13 @@ A value that this kernel or this board does not have is ``None``, never a number
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class MemoryReading:
+
+class MemoryReading(Struct, frozen=True):
     """Main memory and swap, in bytes."""
 
     total_bytes: int
@@ -42,8 +42,7 @@ class Pressure(NamedTuple):
     full: PressureLine | None
 
 
-@dataclass(frozen=True, slots=True)
-class CpuReading:
+class CpuReading(Struct, frozen=True):
     """Processor use since the reading before; ``None`` in the first one, and when the counters went back.
 
     A pressure is ``None`` where the kernel was built or started without it. Load counts waiting for disks, too.
@@ -59,8 +58,7 @@ class CpuReading:
     io_pressure: Pressure | None
 
 
-@dataclass(frozen=True, slots=True)
-class FilesystemReading:
+class FilesystemReading(Struct, frozen=True):
     """Space and inodes of the file system that holds ``path``. Percentages are those of an unprivileged user."""
 
     path: str
@@ -73,8 +71,7 @@ class FilesystemReading:
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ThermalZone:
+class ThermalZone(Struct, frozen=True):
     """One sensor. ``None``: a temperature that it does not give now or that cannot be, a trip that it does not have."""
 
     name: str
@@ -85,8 +82,7 @@ class ThermalZone:
     critical_c: float | None  # here the kernel switches it off
 
 
-@dataclass(frozen=True, slots=True)
-class ThermalReading:
+class ThermalReading(Struct, frozen=True):
     """All sensors, and how many means of slowing the board down are in use now. No zone: this board has no sensor."""
 
     zones: tuple[ThermalZone, ...]
@@ -103,24 +99,21 @@ class Link(NamedTuple):
     recent_changes: int | None  # of the carrier in the last five minutes, as far as this process saw
 
 
-@dataclass(frozen=True, slots=True)
-class LinkReading:
+class LinkReading(Struct, frozen=True):
     """``named``: the configuration names these interfaces, so each is wanted; else they are all physical ones."""
 
     links: tuple[Link, ...]
     named: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DefaultRoute:
+class DefaultRoute(Struct, frozen=True):
     """The way to other networks. ``gateway`` is ``None`` on a point-to-point link."""
 
     interface: str
     gateway: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RouteReading:
+class RouteReading(Struct, frozen=True):
     """Default routes; ``ipv6`` is looked for only where there is no ``ipv4`` one.
 
     ``gateway_answers``: the IPv4 gateway is known by its hardware address; ``None`` while nobody has asked it lately.
@@ -131,16 +124,14 @@ class RouteReading:
     gateway_answers: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class KernelClock:
+class KernelClock(Struct, frozen=True):
     """What ``adjtimex`` says. ``max_error_us``: how wrong the clock may be, in µs; it grows without synchronisation."""
 
     max_error_us: int
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClockReading:
+class ClockReading(Struct, frozen=True):
     """The wall clock. ``kernel`` is ``None`` where the kernel cannot be asked.
 
     ``jump_s``: the greatest sudden step of the last hour against the time since boot, positive when it went forward.
@@ -151,8 +142,7 @@ class ClockReading:
     jump_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Battery:
+class Battery(Struct, frozen=True):
     """One main battery. ``None`` is what its driver does not tell."""
 
     name: str
@@ -163,16 +153,14 @@ class Battery:
     voltage_v: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class PowerReading:
+class PowerReading(Struct, frozen=True):
     """Batteries (none: none built in), and whether a charger gives power: ``None`` where this board cannot tell."""
 
     batteries: tuple[Battery, ...]
     mains_online: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class FlashWear:
+class FlashWear(Struct, frozen=True):
     """One eMMC. ``life_used_pct``: at least this much, in steps of ten; 100 is beyond its life."""
 
     name: str
@@ -180,8 +168,7 @@ class FlashWear:
     reserve: int | None  # pre_eol_info: 1 normal, 2 80 % of the reserve blocks used, 3 90 %
 
 
-@dataclass(frozen=True, slots=True)
-class Ext4Errors:
+class Ext4Errors(Struct, frozen=True):
     """What one ext4 file system has counted; it keeps the counts until it is checked (fsck)."""
 
     name: str
@@ -190,8 +177,7 @@ class Ext4Errors:
     new_errors: int  # since the first reading of this process
 
 
-@dataclass(frozen=True, slots=True)
-class StorageReading:
+class StorageReading(Struct, frozen=True):
     """Wear and errors. Both empty: this board has neither an eMMC that tells nor an ext4 file system."""
 
     flash: tuple[FlashWear, ...]
@@ -211,8 +197,7 @@ HostReading = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Board:
+class Board(Struct, frozen=True):
     """Where a board is looked at.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 
 class Stage(Enum):
@@ -18,8 +19,7 @@ class Stage(Enum):
     CERTIFICATE = "certificate"
 
 
-@dataclass(frozen=True, slots=True)
-class ReachTarget:
+class ReachTarget(Struct, frozen=True):
     """One host.
 
     Attributes:
@@ -35,8 +35,7 @@ class ReachTarget:
     server_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReachReading:
+class ReachReading(Struct, frozen=True):
     """One attempt. What was not come to is ``None``; ``failed`` is ``None`` when everything went well.
 
     Attributes:

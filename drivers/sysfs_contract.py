@@ -6,14 +6,14 @@ be seen by software. The best that can be said is that no fault was found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from drivers.contract import Device
 
 
-@dataclass(frozen=True, slots=True)
-class KeyReport:
+class KeyReport(Struct, frozen=True):
     """What a keypad's reader process says: yes or no, and one number. It knows keys, and tells none.
 
     Attributes:
@@ -28,8 +28,7 @@ class KeyReport:
     key_pressed_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeypadReading:
+class KeypadReading(Struct, frozen=True):
     """A keypad as the kernel lists it. That it is there says nothing about its keys.
 
     Attributes:
@@ -44,15 +43,13 @@ class KeypadReading:
     report_problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TouchReading:
+class TouchReading(Struct, frozen=True):
     """A touch panel as the kernel lists it. ``absence``: why it counts as missing; None when it is there."""
 
     absence: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Connector:
+class Connector(Struct, frozen=True):
     """A DRM connector, words of the kernel.
 
     Attributes:
@@ -71,8 +68,7 @@ class Connector:
     edid_problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Backlight:
+class Backlight(Struct, frozen=True):
     """Requested and actual brightness in steps of ``max_brightness``; ``powered``: not blanked."""
 
     brightness: int
@@ -81,8 +77,7 @@ class Backlight:
     powered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenReading:
+class ScreenReading(Struct, frozen=True):
     """A screen as the kernel sees it; nobody sees the picture. What is absent although the model has it is None.
 
     ``has_connector`` and ``has_backlight`` say which of the two the model names.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from agent.config import Loaded, Settings, device_roots
 from agent.contract.health import Thresholds
@@ -27,8 +28,7 @@ from drivers.network.reach import TcpReach, look_up
 from drivers.reach_contract import ReachTarget
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(Struct, frozen=True):
     """``drivers``: of every device that is known where to look for, in name order."""
 
     monitor: Monitor

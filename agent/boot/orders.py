@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from agent.commands.catalog import build_commands
 from agent.commands.inbox import Inbox
@@ -36,8 +37,7 @@ from drivers.contract import Device
 from drivers.host.clock import read_kernel_clock
 
 
-@dataclass(frozen=True)
-class Orders:
+class Orders(Struct, frozen=True):
     """``names``: of all commands, for the birth message."""
 
     engine: Engine
@@ -47,8 +47,7 @@ class Orders:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Around:
+class Around(Struct, frozen=True):
     """What orders need of parts that stand beside them.
 
     Attributes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 import agent
 from agent.boot.doors import build_doors
@@ -92,8 +92,7 @@ async def _run(loaded: Loaded, policy: tuple[Policy | None, str]) -> int:
         await database.close()
 
 
-@dataclass(frozen=True)
-class _Beginning:
+class _Beginning(Struct, frozen=True):
     """What the database says at a start."""
 
     journal_id: str

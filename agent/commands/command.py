@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -18,8 +17,7 @@ A = TypeVar("A", bound=Struct)
 _STRICTEST: Final = Touch(Operation.APP_REINIT)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A command with its arguments. ``rule``: the policy's name of this form; ``refusal``: why not on this terminal."""
 
     plan: Plan
@@ -31,8 +29,7 @@ class Prepared:
     refusal: Reason | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Command(Generic[A]):
+class Command(Struct, Generic[A], frozen=True, kw_only=True):
     """A command. What depends on the arguments is a function of them; what has the default is the strictest.
 
     ``arguments`` is a struct that refuses unknown fields; ``touch``: what it does here, for the interlocks;

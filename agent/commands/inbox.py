@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from msgspec.structs import replace
 
 from agent.commands.intake import Admission, Intake, LocalCaller, NotAuthentic
 from agent.commands.rules import Accepted, Contradiction, Decision, Facts, Known, Turned, admit

@@ -7,11 +7,12 @@ stored here; deciding on admission is in ``rules.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.commands.command import Prepared
 from agent.commands.planning import Planner
@@ -41,16 +42,14 @@ LOCAL_LIFE: Final = timedelta(hours=24)
 KEPT_UNREAD: Final = timedelta(days=31)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Which terminal this is, in orders."""
 
     terminal: str
     serial: str
 
 
-@dataclass(frozen=True, slots=True)
-class LocalCaller:
+class LocalCaller(Struct, frozen=True):
     """Who is at the control socket, by the kernel's word. ``rights``: of ``support`` and ``admin``."""
 
     uid: int
@@ -65,8 +64,7 @@ class NotAuthentic(Exception):
         self.cause = cause
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Struct, frozen=True):
     """An order to be decided on, and the row it would get. ``exclusive``: it would have the terminal for itself."""
 
     asked: Asked

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from agent.commands.operation import Operation, Touch
 from agent.contract.command import Reason, ReasonCode, Window
@@ -41,8 +42,7 @@ class Cell(StrEnum):
     RECORD = "record"  # it runs, and its result says so
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What of an order matters here."""
 
     issued_at: datetime
@@ -50,8 +50,7 @@ class Wish:
     touch: Touch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class Conditions(Struct, frozen=True, kw_only=True):
     """How the terminal is, and how that suits the order.
 
     Attributes:
@@ -76,8 +75,7 @@ class Conditions:
     tries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Interlock:
+class Interlock(Struct, frozen=True):
     """One row. ``says``: the reason's text while the condition holds, else None; ``condition`` is for documents.
 
     ``look_again_s``: when a deferred order is looked at again, besides whenever something is known to have changed;

@@ -6,9 +6,8 @@ Commands know no room but by these few functions, so that a test can hand over a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from agent.commands.operation import Touch
 from agent.contract.command import CommandState, Reason, ReasonCode
@@ -41,8 +40,7 @@ async def _no_link() -> bool:
     return False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Means:
+class Means(Struct, frozen=True, kw_only=True):
     """
     Attributes:
         check: CheckHealth of a device or a part of the board.

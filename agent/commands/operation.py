@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Operation(StrEnum):
@@ -18,8 +19,7 @@ class Operation(StrEnum):
     REBOOT = "reboot"
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(Struct, frozen=True):
     """What an order would do here. ``force``: two people want what would be blocked done and recorded instead.
 
     ``target``: what is reset; tries at the same target are counted. Empty: they are not.

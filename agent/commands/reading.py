@@ -7,11 +7,11 @@ twice makes it wrong, because two readers might read two orders. What the card-d
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from agent.contract import card_data
 from agent.contract.command import CommandRequest, LocalOrder, usable_id, usable_name
@@ -20,8 +20,7 @@ from agent.trust.envelope import ParsedObject, parse_leniently
 _IDENTIFYING: Final = frozenset({"command_id", "name", "target", "terminal", "serial"})
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOrder:
+class ReadOrder(Struct, frozen=True):
     """``request`` is None when the form is wrong; ``problem`` says where. ``content``: canonical JSON, to be kept."""
 
     command_id: str

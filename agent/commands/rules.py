@@ -5,9 +5,10 @@ Source: the product's contract, "Commands": signatures and policy, target, known
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from agent.commands.interlocks import FUTURE_TOLERANCE, MAX_WAITING
 from agent.contract.command import CommandRequest, Reason, ReasonCode
@@ -18,8 +19,7 @@ MAX_NOT_BEGUN: Final = 3 * MAX_WAITING  # so that asking how it is works while 3
 LONGEST_LIFE: Final = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """An authentic order for this terminal, as far as it could be understood.
 
     ``request`` is None when its form is wrong, and ``form_problem`` says where. ``argument_problem``: an unknown
@@ -35,8 +35,7 @@ class Asked:
     begins_at_once: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What the terminal knows. ``known_digest``: of the recorded order with the same id; ``waiting``: not begun yet."""
 
     now: datetime
@@ -47,26 +46,22 @@ class Facts:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """A run is opened."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turned:
+class Turned(Struct, frozen=True):
     """Refused: the order gets its final state at once."""
 
     phase: Phase
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """It was here before: the recorded state is the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contradiction:
+class Contradiction(Struct, frozen=True):
     """Its id is known with another content: a security event, and nothing changes."""
 
 

@@ -7,9 +7,10 @@ which the decision is made.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from agent.commands.interlocks import (
     BETWEEN_REBOOTS_S,
@@ -27,8 +28,7 @@ from agent.workflow.journal import RunJournal
 from agent.workflow.transition import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What the journals say; see `Conditions`. ``since_reboot_s``: since the last reboot that an order began."""
 
     unsettled_batch: str | None = None

@@ -7,7 +7,6 @@ hold what the agent really publishes against it. The daemon itself does not read
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -29,8 +28,7 @@ class Sender(StrEnum):
     OPERATOR = "operator"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
+class Channel(Struct, frozen=True, kw_only=True):
     """One Topic Name with its parameters in braces.
 
     Attributes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 SOFT_LIMIT_BYTES = 8 * 1024
 HARD_LIMIT_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Struct, frozen=True):
     """``below`` follows ``pos/v1/<site>/<terminal>/``; ``payload`` is JSON, or empty to clear a retained message."""
 
     below: str

@@ -6,7 +6,6 @@ that keeps leases and statuses tells the room that admits operations. Source: th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -31,8 +30,7 @@ class AppStatus(Struct, frozen=True, forbid_unknown_fields=True):
     saf_count: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Selling:
+class Selling(Struct, frozen=True):
     """What operations must know of sales, at one moment.
 
     Attributes:

@@ -7,7 +7,6 @@ server's own tables are compared. What every method may answer besides is in `CO
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
@@ -59,8 +58,7 @@ class Right(StrEnum):
     SUPPORT = "support"
 
 
-@dataclass(frozen=True, slots=True)
-class MethodForm:
+class MethodForm(Struct, frozen=True):
     """One method.
 
     Attributes:

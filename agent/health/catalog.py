@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from agent.contract.health import Thresholds
 from agent.health.probes import (
@@ -45,8 +46,7 @@ class Judging(NamedTuple):
     clock_assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(Struct, frozen=True):
     """What the model says of a device and its rules want to know; each matters for its own category only.
 
     Attributes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from msgspec import Struct
 
 from agent.contract.health import HistoryEntry
 from agent.contract.publication import Publication
@@ -15,8 +15,7 @@ from agent.store import outbox
 from agent.store.database import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRow:
+class DeviceRow(Struct, frozen=True):
     """``active``: rule → what it says. Times in milliseconds since 1970 UTC."""
 
     device: str
@@ -29,8 +28,7 @@ class DeviceRow:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class FaultRow:
+class FaultRow(Struct, frozen=True):
     """``reported``: found by another room, not concluded from a sample."""
 
     code: str
@@ -42,8 +40,7 @@ class FaultRow:
     until_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What one commit makes true: these devices, these faults and no others, the messages and history of it."""
 
     devices: Sequence[DeviceRow]

@@ -8,8 +8,10 @@ must be reported again, or it is over.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.contract.faults import FaultKind, Lasts
 from agent.runtime.clock import Clock
@@ -41,8 +43,7 @@ class Delay(NamedTuple):
     clear_after_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """One fault. ``turn_s``: when ``active`` becomes its opposite, monotonic; None while nothing is under way."""
 
     active: bool

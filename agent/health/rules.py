@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.contract.health import PowerState, State
 from agent.health.sample import Sample, Seen
@@ -17,16 +18,14 @@ from agent.health.sample import Sample, Seen
 BROKEN = "broken"
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """How long the opposite must be seen: that many consecutive samples and at least that many seconds."""
 
     samples: int = 1
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """Two limits of a number. Higher is worse when ``raise_at`` is above ``clear_at``, else lower is."""
 
     raise_at: float
@@ -39,8 +38,7 @@ class Limit:
         return value < self.clear_at if was_bad else value <= self.raise_at
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One condition of a subject and what it makes of it.
 
     Attributes:
@@ -69,8 +67,7 @@ class Rule:
     absent: Seen = None
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+class Track(Struct, frozen=True):
     """Where one rule stands. ``active`` is None until something was seen for the first time."""
 
     active: bool | None = None
@@ -79,8 +76,7 @@ class Track:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What the rules together say. ``active`` are the rules that hold, in their order."""
 
     state: State

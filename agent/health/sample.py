@@ -6,8 +6,9 @@ A sample says for each condition what was *seen*: yes, no, a number, or nothing 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 Seen = bool | float | None
 """Yes or no, a number, or None: this look says nothing about it."""
@@ -18,8 +19,7 @@ Value = float | int | str | None
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """What one look gave.
 
     Attributes:

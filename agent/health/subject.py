@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.contract.health import State
 from agent.health.rules import Rule, Track, Verdict, begin, conclude, is_undecided, observe
@@ -36,8 +39,7 @@ Raises `drivers.errors.HostSourceError` when there is no reading.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """One thing to watch.
 
     Attributes:

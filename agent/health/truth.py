@@ -7,10 +7,12 @@ logged here, once, when it is concluded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.contract.faults import CATALOGUE, impact_on
 from agent.contract.health import (
@@ -42,8 +44,7 @@ OnChange = Callable[[str, object], None]
 _EVENTS_KEPT = 256  # while the store cannot write; older ones are dropped, the state itself never is
 
 
-@dataclass(frozen=True, slots=True)
-class _Active:
+class _Active(Struct, frozen=True):
     """A fault with what only the store wants to know about it."""
 
     fault: Fault

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from agent.contract.about import AgentInfo, ConfigInfo, JournalInfo, LinkInfo, TerminalInfo
 from agent.runtime.clock import Clock, rfc3339
 from agent.store.transactions import TransactionJournal
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What stays the same as long as the process lives."""
 
     version: str

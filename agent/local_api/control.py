@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from agent.contract import card_data, rpc
 from agent.contract.calls import CommandCancelParams, HealthCheckParams
@@ -37,8 +37,7 @@ from agent.store.transactions import TransactionFilters, TransactionJournal
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ControlSubjects:
+class ControlSubjects(Struct, frozen=True):
     """Where the answers come from. ``info`` and ``metrics`` give whatever msgspec encodes, or awaitables of it."""
 
     journal: TransactionJournal

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 PAYMENT_FRAME_BYTES: Final = 256 * 1024
 CONTROL_FRAME_BYTES: Final = 64 * 1024
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Of one socket. The defaults are the product's; tests choose smaller ones."""
 
     frame_bytes: int

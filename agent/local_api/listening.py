@@ -11,11 +11,11 @@ import os
 import socket
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from agent.errors import NeedsPerson
 
@@ -26,8 +26,7 @@ _FIRST_INHERITED: Final = 3
 _LONGEST_PATH_BYTES: Final = 107
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """``made``: by us, so that we remove the file at the end. ``private``: for the agent's own uid alone."""
 
     socket: socket.socket

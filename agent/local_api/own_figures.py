@@ -9,7 +9,8 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+
+from msgspec.structs import asdict
 
 from agent.runtime.clock import Clock
 from agent.store.database import DatabaseMetrics

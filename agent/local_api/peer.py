@@ -9,9 +9,10 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from agent.runtime.process_identity import Process
 
@@ -26,8 +27,7 @@ _CREDENTIALS: Final = struct.Struct("iII")
 _MOST_BYTES: Final = 1024  # what Python's getsockopt takes: 256 groups
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """A peer as the kernel knows it. ``gids`` holds the primary group too. ``pid`` is 0 from another pid namespace."""
 
     pid: int
@@ -35,8 +35,7 @@ class Credentials:
     gids: frozenset[int]
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who makes a call, and the rights (of `ALL_RIGHTS`) that come with it. ``began``: see `Process`."""
 
     pid: int

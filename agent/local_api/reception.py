@@ -10,10 +10,11 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agent.contract import rpc
 from agent.contract.rpc import ErrorData, ErrorObject
@@ -29,8 +30,7 @@ _ACCEPTS_PER_TURN: Final = 16
 _ACCEPT_AGAIN_S: Final = 0.5
 
 
-@dataclass(frozen=True)
-class Door:
+class Door(Struct, frozen=True):
     """Where a socket is and for whom. ``right`` names the group that the file belongs to; one of ``rights`` enters."""
 
     name: str

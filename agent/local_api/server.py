@@ -11,11 +11,11 @@ import asyncio
 import inspect
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct
 
 from agent.contract import rpc
 from agent.contract.rpc import ErrorObject, Nothing
@@ -40,8 +40,7 @@ _NOTICES_PER_TURN: Final = 32
 _SUBSCRIBED: Final = Nothing()
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(Struct, frozen=True):
     """``result`` makes the answer of what ``handle`` gave. ``detached``: it goes on when its caller is gone.
 
     ``subscribes``: ``handle`` gives the kinds of events that this connection is told of from now on.

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -46,8 +45,7 @@ class Listed(Struct, frozen=True, forbid_unknown_fields=True):
     reboot: bool = True
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(Struct, frozen=True):
     """Folders and files, fixed in production; tests have their own."""
 
     run: Path = Path("/run/pos-agent")

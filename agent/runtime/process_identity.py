@@ -6,9 +6,10 @@ that is no slice is the unit. Read from the machine's own procfs, never from an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 PROC: Final = Path("/proc")
 SUPERVISED_UNIT: Final = "SUPERVISED_UNIT"
@@ -17,8 +18,7 @@ SUPERVISED_UNIT: Final = "SUPERVISED_UNIT"
 _START_TIME: Final = 22 - 3  # fields are numbered from 1, and the first two stand before the last parenthesis
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """A process as the kernel tells it apart.
 
     Attributes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from agent.contract.selling import STALE_AFTER_S, START_GRACE_S, AppStatus, Selling
 from agent.errors import Refused
@@ -23,8 +24,7 @@ STRANGERS: Final = "other_application"
 Key = str | Process
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """The latest status of one application; ``…_since_s`` is since when that has been so, None while it is not.
 
     Attributes:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.contract.calls import Purpose
 from agent.errors import Refused
@@ -21,8 +23,7 @@ MOST_OF_ONE: Final = 1536
 _PASSED_OVER: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """``ends_s``: monotonic time from which on it is over."""
 
     lease_id: str

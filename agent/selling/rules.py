@@ -7,8 +7,9 @@ cannot sell; a program that nobody configured can never make it so.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from agent.contract.selling import STALE_AFTER_S
 from agent.selling.applications import Applications, Word
@@ -22,8 +23,7 @@ REVERSAL_OLD_AFTER_S: Final = 15 * 60.0
 OFFLINE_OLD_AFTER_S: Final = 4 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One fault of one application, there or not. ``turn_s``: in how many seconds it comes if nothing is said."""
 
     code: str

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.contract.calls import Purpose
 from agent.contract.selling import AppStatus, Selling
@@ -32,8 +33,7 @@ _SLACK_S: Final = 0.05  # beyond the moment itself, so that one look finds it pa
 _DETAIL_KEPT: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Struct, frozen=True):
     """The terminal is locked, and why."""
 
     reason: str

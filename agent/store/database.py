@@ -13,11 +13,11 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import structlog
+from msgspec import Struct
 
 from agent.errors import StoreDamaged, StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
@@ -56,8 +56,7 @@ class Connection(sqlite3.Connection):
         self.kept: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class DatabaseMetrics:
+class DatabaseMetrics(Struct, frozen=True):
     """Figures since start, but for the last three, which are as of now."""
 
     commits: int

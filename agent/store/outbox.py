@@ -7,9 +7,10 @@ too many wait, the oldest events go first and are counted; retained messages and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from agent.contract.publication import Publication
 from agent.store import meta
@@ -22,8 +23,7 @@ MAX_ROWS: Final = 10_000
 _DROPPED_KEY: Final = "outbox_dropped"
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
+class OutboxRow(Struct, frozen=True):
     """One waiting message; ``id`` grows with the order of queueing."""
 
     id: int

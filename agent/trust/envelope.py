@@ -11,10 +11,10 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from agent.contract.signed import Envelope, EnvelopeSignature
 from agent.errors import BadRequest
@@ -25,8 +25,7 @@ MAX_BYTES: Final = 64 * 1024
 _URL_SAFE_TO_STANDARD: Final = str.maketrans("-_", "+/")
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Struct, frozen=True):
     """An envelope taken apart, not yet believed. ``signatures``: pairs of hint and bytes."""
 
     payload_type: str
@@ -100,8 +99,7 @@ def sign(payload_type: str, payload: bytes, keys: Sequence[SigningKey]) -> bytes
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedObject:
+class ParsedObject(Struct, frozen=True):
     """A JSON object as Python values. ``repeated``: names that stood twice in one object, anywhere in it."""
 
     values: dict[str, Any]

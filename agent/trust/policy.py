@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from agent.contract.policy import DEVELOPMENT, POLICY_TYPE, CommandRule, Policy, PolicyKey
 from agent.errors import BadRequest, PolicyInvalid
@@ -51,8 +51,7 @@ DEFAULT_RULES: Final[Mapping[str, CommandRule]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Whether it is allowed. ``why_not`` is for people and empty when it is; ``people``: whose signatures counted."""
 
     allowed: bool

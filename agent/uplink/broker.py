@@ -7,16 +7,16 @@ system's own list of authorities costs 2 MB and would trust strangers, so a brok
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
 
 SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 WILL_DELAY_S: Final = 10
 
 
-@dataclass(frozen=True)
-class Broker:
+class Broker(Struct, frozen=True):
     """Where the broker is and how it is spoken to.
 
     Args:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+from msgspec import Struct, field
 
 from agent.contract import topics
 from agent.contract.link_messages import Batch, Binding, Birth, Status, UnsendableData, UnsendableEvent, Value
@@ -16,8 +16,7 @@ UNSENDABLE: Final = "unsendable"
 _CONN_SHIFT: Final = 20
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Who this terminal is, as its birth message tells; everything but the connection's own facts.
 
     Attributes:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from agent.contract import topics
 from agent.contract.publication import HARD_LIMIT_BYTES, Publication
@@ -37,8 +37,7 @@ _GOODBYE_S: Final = 2.0
 _OPENING_S: Final = 30.0  # beyond the broker's own time limit
 
 
-@dataclass(frozen=True)
-class LinkState:
+class LinkState(Struct, frozen=True):
     """For the socket and the log. ``since`` is when ``connected`` last changed; None before the first attempt ended."""
 
     connected: bool

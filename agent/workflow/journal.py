@@ -6,8 +6,9 @@ How a run lies in its table is in ``run_rows.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from agent.contract.command import CommandPage, CommandState
 from agent.contract.publication import Publication

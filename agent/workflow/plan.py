@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import Enum
 
 from msgspec import Struct
@@ -18,8 +17,7 @@ class IfInterrupted(Enum):
     FAIL = "fail"  # nobody can know whether it happened: the run fails, a person looks
 
 
-@dataclass(frozen=True, slots=True)
-class StepContext:
+class StepContext(Struct, frozen=True):
     """What a step is told: for which order it acts, and which attempt this is, from 1.
 
     ``result`` is the run's result so far, JSON, as the steps before left it: what they found out survives a restart.
@@ -37,8 +35,7 @@ class Futile(Refused):
     """A step's refusal that another attempt would only repeat: the run fails at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One act. ``perform`` returns what becomes the run's result (None keeps the one before).
 
     It raises `agent.errors.Refused` with a ``reason`` of its own, or any other error (``STEP_FAILED``). It is given
@@ -56,8 +53,7 @@ class Step:
     may_cancel: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """All steps of a run, at least one. An ``exclusive`` run has the terminal for itself; others run beside it."""
 
     steps: tuple[Step, ...]

@@ -7,9 +7,10 @@ whoever wants it cancelled asks here and is answered there, so that nobody is in
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agent.contract.command import Reason
 from agent.workflow.plan import Plan
@@ -27,8 +28,7 @@ class Cancellation(Enum):
     NOT_HERE = "not_here"  # the engine does not have it: it has ended, or was never taken
 
 
-@dataclass(frozen=True, slots=True)
-class RunningOperation:
+class RunningOperation(Struct, frozen=True):
     """The exclusive run that has begun and not ended. ``retry_after_s``: 1 to 60, when to ask again."""
 
     command_id: str

@@ -6,11 +6,10 @@ no two states can carry the same number. Times are stored as milliseconds since 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from agent.contract import topics
 from agent.contract.command import CommandState, Reason, ReasonCode, encode_state
@@ -33,8 +32,7 @@ _COLUMNS: Final = (
 _OPEN: Final = f"phase IN ({', '.join(repr(phase.value) for phase in OPEN_PHASES)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Facts about an order that its run keeps for the audit. ``digest``: SHA-256 of its decoded content."""
 
     digest: bytes

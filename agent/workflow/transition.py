@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.contract.command import Reason, ReasonCode, State
 from agent.workflow.plan import IfInterrupted, Plan, Step
@@ -42,8 +44,7 @@ class Phase(StrEnum):
 OPEN_PHASES: Final = (Phase.ACCEPTED, Phase.WAITING, Phase.READY, Phase.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """An order on its way. ``step``: steps done; ``attempt``: begun tries of the present one; ``result``: JSON."""
 
     command_id: str
@@ -61,53 +62,45 @@ class Run:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """It may not begin yet."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """It will never begin. ``phase``: rejected or expired."""
 
     phase: Phase
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(Struct, frozen=True):
     """The next act is about to begin."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepSucceeded:
+class StepSucceeded(Struct, frozen=True):
     """``result``: JSON, or None to keep the one before."""
 
     result: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepFailed:
+class StepFailed(Struct, frozen=True):
     """The act raised, or ran out of time. ``futile``: another attempt would only repeat it."""
 
     reason: Reason
     futile: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AgentRestarted:
+class AgentRestarted(Struct, frozen=True):
     """This process did not begin what it found."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanLost:
+class PlanLost(Struct, frozen=True):
     """The command of a begun run is not known to this release any more, or has another shape."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True):
     """Somebody entitled gave it up: while it waited, or at a step that says it may be."""
 
     reason: Reason

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drivers.contract import DeviceSpec, OptionValue
 from drivers.errors import HostSourceError, SpecInvalid
@@ -21,8 +22,7 @@ _EVENT_NODE = re.compile(r"event[0-9]{1,6}")
 _USB_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What the model file says of the device; None says nothing. ``usb_id``: vendor and product, ``046d:c31c``."""
 
     name: str | None = None
@@ -30,8 +30,7 @@ class Identity:
     usb_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InputNode:
+class InputNode(Struct, frozen=True):
     """A device that was found. ``event``: its node of today, such as ``event3``."""
 
     event: str

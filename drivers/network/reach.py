@@ -12,8 +12,9 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from drivers.reach_contract import (
     CONNECT_LIMIT_S,

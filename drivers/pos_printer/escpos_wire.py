@@ -7,7 +7,7 @@ and taken out of the stream, so that a printer on which another program switched
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from drivers.contract import PrinterStatus, Sensor
 from drivers.errors import ProtocolViolation
@@ -22,8 +22,7 @@ _ASB_LENGTH = 4
 _RULER_COLUMNS = 32  # fits 58 mm paper
 
 
-@dataclass(frozen=True, slots=True)
-class Replies:
+class Replies(Struct, frozen=True):
     """A piece of the printer's output, told apart.
 
     Attributes:

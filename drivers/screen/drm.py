@@ -11,7 +11,7 @@ import re
 
 from drivers.contract import DeviceSpec
 from drivers.errors import HostSourceError, SpecInvalid
-from drivers.host.source_file import names_in, read_source, read_table
+from drivers.host.source_file import names_in, read_source
 from drivers.screen.edid_wire import edid_problem
 from drivers.sysfs_contract import Backlight, Connector, ScreenReading
 
@@ -77,12 +77,12 @@ class DrmScreen:
         return found
 
     def _connector_at(self, folder: str) -> Connector:
-        edid = read_table(f"{folder}/edid", self.name)
+        edid = read_source(f"{folder}/edid", self.name, may_be_empty=True)
         return Connector(
             status=self._word(f"{folder}/status", _STATUS),
             enabled=self._word(f"{folder}/enabled", _ENABLED) == "enabled",
             dpms=self._word(f"{folder}/dpms", _DPMS),
-            modes=len(read_table(f"{folder}/modes", self.name).splitlines()),
+            modes=len(read_source(f"{folder}/modes", self.name, may_be_empty=True).splitlines()),
             edid_bytes=len(edid),
             edid_problem=edid_problem(edid),
         )

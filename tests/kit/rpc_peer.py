@@ -8,9 +8,11 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from agent.local_api.limits import PAYMENT_LIMITS, Limits
 from agent.local_api.server import PAYMENT_RIGHTS, Door, LocalServer, Method

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from agent.contract.health import Impact, Severity
 
@@ -20,8 +21,7 @@ class Lasts(Enum):
     UNTIL_CLEARED = "until_cleared"  # stays over restarts until it is expressly reported as over
 
 
-@dataclass(frozen=True, slots=True)
-class FaultKind:
+class FaultKind(Struct, frozen=True):
     """One entry. ``text`` says what is so, ``what_to_do`` tells a person; ``ages_out_s`` goes with AGES_OUT."""
 
     code: str

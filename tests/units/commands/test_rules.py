@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from agent.commands.rules import Accepted, Asked, Contradiction, Facts, Known, Turned, admit
 from agent.contract.command import CommandRequest, Reason, ReasonCode, Target

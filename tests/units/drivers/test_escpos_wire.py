@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,11 +48,11 @@ def parse(answers: bytes, sensors: frozenset[str] = ALL_SENSORS) -> PrinterStatu
 
 
 def true_fields_of(status: PrinterStatus) -> set[str]:
-    return {name for name, value in dataclasses.asdict(status).items() if value}
+    return {name for name, value in msgspec.structs.asdict(status).items() if value}
 
 
 def test_the_table_names_every_field_of_the_status() -> None:
-    assert set(FIELDS) == {field.name for field in dataclasses.fields(PrinterStatus)}
+    assert set(FIELDS) == {field.name for field in msgspec.structs.fields(PrinterStatus)}
 
 
 @settings(deadline=None)
