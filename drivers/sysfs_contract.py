@@ -11,21 +11,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from drivers.contract import Device
-
-
-class KeyReport(Struct, frozen=True):
-    """What a keypad's reader process says: yes or no, and one number. It knows keys, and tells none.
-
-    Attributes:
-        readable: It has the keypad open; otherwise the next two are None.
-        stuck, chatter: Some key is.
-        key_pressed_count: UnifiedPOS KeyPressedCount since the reader started, as of the last full bucket of 60 s.
-    """
-
-    readable: bool
-    stuck: bool | None
-    chatter: bool | None
-    key_pressed_count: int
+from drivers.pos_keyboard.key_report import KeyReport
 
 
 class KeypadReading(Struct, frozen=True):

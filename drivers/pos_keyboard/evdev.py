@@ -15,7 +15,8 @@ from drivers.contract import DeviceSpec
 from drivers.inputs.capability_wire import keys_of
 from drivers.inputs.sysfs import InputFinder, NotThere
 from drivers.pos_keyboard import report_wire
-from drivers.sysfs_contract import KeypadReading, KeyReport
+from drivers.pos_keyboard.key_report import KeyReport
+from drivers.sysfs_contract import KeypadReading
 
 
 def build_keypad(spec: DeviceSpec) -> EvdevKeypad:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from drivers.pos_keyboard import evdev_wire, key_rules, report_wire
-from drivers.sysfs_contract import KeyReport
+from drivers.pos_keyboard.key_report import KeyReport
 
 BUCKET_S = 60.0
 EXIT_FAILED, EXIT_USAGE = 1, 2

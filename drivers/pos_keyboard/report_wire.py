@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from drivers.sysfs_contract import KeyReport
+from drivers.pos_keyboard.key_report import KeyReport
 
 SCHEMA = 1
 EVERY_S = 10.0

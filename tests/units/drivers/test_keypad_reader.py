@@ -18,8 +18,9 @@ from drivers.emulators.pos_keyboard import KeypadEmulator
 from drivers.pos_keyboard import report_wire
 from drivers.pos_keyboard.evdev import EvdevKeypad, boottime_s
 from drivers.pos_keyboard.evdev_wire import EV_KEY, EV_SYN, PRESSED, SYN_REPORT, Event, pack
+from drivers.pos_keyboard.key_report import KeyReport
 from drivers.pos_keyboard.report_wire import NoReport, decode, encode, report_path
-from drivers.sysfs_contract import KeypadReading, KeyReport
+from drivers.sysfs_contract import KeypadReading
 from tests.kit.emulated_board import KEYPAD_BY_NAME, emulated_board
 from tests.kit.keypad_reader import ReaderByHand, reader_process
 
@@ -327,3 +328,15 @@ async def test_two_processes_that_read_different_texts_leave_the_same_on_every_c
         await keypad.stop()
     assert left[0] == left[1]
     assert left[0][1:] == ({"report.json", "log"}, "keypad_reader.open\n")
+
+
+def test_the_reader_imports_the_standard_library_and_its_own_files_alone() -> None:
+    code = "import sys, drivers.pos_keyboard.reader; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=Path(drivers.pos_keyboard.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(done.stdout.split()) - set(sys.stdlib_module_names) - {"__main__"} == {"drivers"}

@@ -19,7 +19,8 @@ from drivers.contract import OptionValue
 from drivers.emulators.board import BoardEmulator
 from drivers.pos_keyboard import report_wire
 from drivers.pos_keyboard.evdev import boottime_s
-from drivers.sysfs_contract import Backlight, Connector, KeypadReading, KeyReport, ScreenReading, TouchReading
+from drivers.pos_keyboard.key_report import KeyReport
+from drivers.sysfs_contract import Backlight, Connector, KeypadReading, ScreenReading, TouchReading
 from tests.kit.emulated_board import (
     KEYPAD_BY_NAME,
     KEYPAD_FILES,
