@@ -17,6 +17,7 @@ from agent.boot.health import build_health
 from agent.boot.link import birth_identity, build_link
 from agent.boot.machine import build_machine
 from agent.boot.orders import Around, build_orders
+from agent.boot.power import PowerView
 from agent.boot.selling import build_sales
 from agent.boot.trust import read_trust
 from agent.config import Loaded, keep_good_copy
@@ -174,12 +175,13 @@ class _Agent:
             bindings=frozenset((one.provider, one.mid, one.tid) for one in settings.binding),
             alarm=lambda code, detail: self._monitor.report(code, "journal", True, detail),
         )
+        power = PowerView(gauges.set)
         health = build_health(
             self._loaded,
             database=database,
             clock=clock,
             pulse=self._pulses.add("health"),
-            gauge=gauges.set,
+            gauge=power.take,
             address=self._address,
             on_change=self._announcements.health,
         )
@@ -206,6 +208,7 @@ class _Agent:
                 machine=build_machine(settings, clock),
                 selling=sales.facts,
                 last_report_s=sales.last_report,
+                battery_pct=power.on_battery_pct,
             ),
         )
         sales.on_change(orders.engine.wake)
