@@ -91,7 +91,7 @@ class EscposPrinter:
         self._ends_s = 0.0  # on the loop's clock
 
     async def read_status(self, deadline_s: float) -> PrinterStatus:
-        return await self._exchange(deadline_s, self._ask_status)
+        return await self._exchange(deadline_s, self._look)
 
     async def print_test_slip(self, deadline_s: float) -> None:
         await self._exchange(deadline_s, self._print_test_slip)
@@ -161,13 +161,14 @@ class EscposPrinter:
             stream.close()
 
     # ── the four things it can do ──────────────────────────────────────────────────────────────────────────────
-    async def _ask_status(self, stream: Stream) -> PrinterStatus:
-        """Ask the four queries, each after the answer to the one before; once more if answers cannot be told apart.
-
-        While nothing changes they are asked together: the daemon then wakes up once for them, not four times.
-        """
+    async def _look(self, stream: Stream) -> PrinterStatus:
+        """While nothing changes the queries go out together: one wake-up for the answers, not four."""
         if self._confirmed is not None and await self._is_unchanged(stream, self._confirmed):
             return escpos_wire.parse_status(self._confirmed, self._spec.sensors, self.name)
+        return await self._ask_status(stream)
+
+    async def _ask_status(self, stream: Stream) -> PrinterStatus:
+        """Ask the four queries, each after the answer to the one before; once more if answers cannot be told apart."""
         self._confirmed = None
         for _attempt in range(2):
             if self._late_answer_possible or self._take_arrived(stream):
@@ -259,14 +260,17 @@ class EscposPrinter:
         """
         if not self._answers_together or self._late_answer_possible or self._take_arrived(stream):
             return False
-        self._waiting_for = "answers to DLE EOT 1 to 4"
+        gather_s = _GATHER_S + 10 * (len(b"".join(escpos_wire.STATUS_QUERIES)) + len(confirmed)) / self._spec.baud_rate
         left_s = self._ends_s - asyncio.get_running_loop().time()
-        line_s = 10 * (len(b"".join(escpos_wire.STATUS_QUERIES)) + len(confirmed)) / self._spec.baud_rate
+        limit_s = min(_TOGETHER_LIMIT_S, left_s * _TOGETHER_SHARE)
+        if limit_s < 2 * gather_s:
+            return False
+        self._waiting_for = "answers to DLE EOT 1 to 4"
         answers = b""
         try:
-            async with asyncio.timeout(min(_TOGETHER_LIMIT_S, left_s * _TOGETHER_SHARE)):
+            async with asyncio.timeout(limit_s):
                 await stream.write(b"".join(escpos_wire.STATUS_QUERIES))
-                await asyncio.sleep(_GATHER_S + line_s)
+                await asyncio.sleep(gather_s)
                 while len(answers) < len(confirmed):
                     answers += await self._next_answers(stream)
         except TimeoutError:

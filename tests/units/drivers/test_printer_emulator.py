@@ -97,7 +97,7 @@ async def test_state_changed_from_outside_is_what_the_driver_reads_and_the_count
     await asyncio.to_thread(control.set, cover_open=False, near_end=False)
     await printer.print_test_slip(LONG_S)
     view = await asyncio.to_thread(control.get)
-    assert (view.counters["slips"], view.counters["queries"], view.counters["dle_eot_3"]) == (1, 16, 4)
+    assert (view.counters["slips"], view.counters["queries"], view.counters["dle_eot_3"]) == (1, 12, 3)
     assert view.last_slip[0] == "printer-0"
     assert view.port == str(emulator.port)
     await printer.close()
