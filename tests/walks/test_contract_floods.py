@@ -90,7 +90,7 @@ def test_records_of_others_are_acknowledged_as_if_nobody_were_there(agent: Agent
     path = agent.run / "payment.sock"
     with Peer(path, timeout_s=30.0) as honest:
         before_mb = memory_mb(agent)
-        times = []
+        times: list[float] = []
         while not times or min(times) > TIMES_SLOWER:
             assert len(times) < TRIES, f"records took {times} times as long"
             with attack("busy", path):
