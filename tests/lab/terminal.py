@@ -100,10 +100,12 @@ class Terminal:
 
     def reboot(self, order: Callable[[], object] | None = None) -> None:
         """Restart it from inside (or by ``order``) and wait until it is up again under another boot id."""
-        before = self.boot_id()
+        before, leader = self.boot_id(), self._leader()
         (order or (lambda: self.run("systemctl", "--no-block", "reboot")))()
-        self.wait(lambda: self._boot_id_or_none() not in {None, before}, BOOT_S, "another boot id")
+        # Not by asking inside: the end of a container waits for processes that come in.
+        self.wait(lambda: self._leader_or_none() not in {None, leader}, BOOT_S, "the end of this boot")
         self.wait_booted()
+        assert self.boot_id() != before
 
     def close(self) -> None:
         """Cut it off and remove what it left."""
@@ -191,9 +193,9 @@ class Terminal:
             assert time.monotonic() < deadline, f"{what} did not come within {timeout_s} s:\n{self.console()[-2000:]}"
             time.sleep(0.05)
 
-    def _boot_id_or_none(self) -> str | None:
-        with contextlib.suppress(ProcessLookupError, CommandFailed):
-            return self.boot_id()
+    def _leader_or_none(self) -> int | None:
+        with contextlib.suppress(ProcessLookupError):
+            return self._leader()
         return None
 
     def _leader(self) -> int:
