@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.contract.command import Reason
 from agent.workflow.transition import Closed, Run
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """Not now. ``look_again_s``: when to ask again, besides whenever the engine is woken."""
 
     reason: Reason

@@ -27,6 +27,7 @@ from tests.kit.broker import Broker, subscribe
 
 MESSAGES = 4000
 ROUNDS = 3
+FAST = "autosave_on_changes false\nautosave_interval 1800"  # the broker is not what is measured
 TOPIC = "pos/v1/shop-1/T-0001/agent/e/bench"
 
 
@@ -95,7 +96,7 @@ async def _send_from_memory(port: int) -> None:
 async def _measure() -> list[tuple[float, float]]:
     with tempfile.TemporaryDirectory(prefix="pos-bench-") as name:
         folder = Path(name)
-        with Broker(folder / "broker") as broker:
+        with Broker(folder / "broker", config=FAST) as broker:
             uplink = {"host": broker.host, "port": broker.port, "tls": False}
             agent = AgentProcess(folder / "agent", {"uplink": uplink}, program=["-OO", "-m", "agent", "run"])
             try:

@@ -34,6 +34,10 @@ LoadPlugin cpu
 LoadPlugin memory
 LoadPlugin load
 LoadPlugin swap
+LoadPlugin disk
+LoadPlugin interface
+LoadPlugin thermal
+LoadPlugin battery
 LoadPlugin df
 <Plugin df>
   MountPoint "/"

@@ -26,6 +26,7 @@ from tests.kit.broker import Broker
 
 COUNT = 300
 ROUNDS = 3
+FAST = "autosave_on_changes false\nautosave_interval 1800"  # the broker is not what is measured
 PREFIX = "pos/v1/shop-1/T-0001/"
 
 
@@ -78,7 +79,7 @@ def _ping_round(port: int) -> list[float]:
 
 def report() -> list[Row]:
     """Medians over interleaved rounds."""
-    with tempfile.TemporaryDirectory(prefix="pos-bench-") as name, Broker(Path(name) / "broker") as broker:
+    with tempfile.TemporaryDirectory(prefix="pos-bench-") as name, Broker(Path(name) / "broker", config=FAST) as broker:
         folder = Path(name) / "agent"
         uplink = {"host": "127.0.0.1", "port": broker.port, "tls": False}
         agent = AgentProcess(folder, {"uplink": uplink}, program=["-OO", "-m", "agent", "run"])
