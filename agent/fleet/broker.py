@@ -28,13 +28,13 @@ class Line:
     def __init__(self, link: mqtt.Link) -> None:
         self._link = link
 
-    async def subscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe at QoS 1; retained messages come first.
+    async def subscribe(self, filters: Sequence[str], *, only_new: bool = False) -> None:
+        """Subscribe at QoS 1; retained messages come first, or with ``only_new`` not at all (MQTT 3.1.1: all the same).
 
         Raises:
             Refused: The broker does not let this operator read one of ``filters``.
         """
-        granted = await self._link.subscribe([Subscription(one, retained=0) for one in filters])
+        granted = await self._link.subscribe([Subscription(one, retained=2 if only_new else 0) for one in filters])
         for topic_filter, reason_code in zip(filters, granted, strict=True):
             if reason_code >= mqtt.FAILURE:
                 raise Refused(

@@ -1,7 +1,8 @@
 """Orders published and seen to their ends, over as many links to the broker as it takes.
 
-An order that may not have arrived is published again, always the very same: a terminal takes a known id for the same
-order and answers with its recorded state. Orders are never retained.
+An order that may not have arrived is published again, always the very same: after a broken link, and when a terminal
+that said nothing comes (back) online, since its broker may have forgotten what waited for it. A terminal takes a known
+id for the same order and answers with its recorded state. Orders are never retained.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 from agent.contract import topics
 from agent.errors import LinkDown
 from agent.fleet.broker import Line
-from agent.fleet.messages import OperationState, origin, read_state
+from agent.fleet.messages import OperationState, is_online, origin, read_state
 from agent.fleet.orders import EVERY_TERMINAL
 from agent.fleet.tally import Tally
 
@@ -73,6 +74,8 @@ class Delivery:
         self._orders, self._tally, self._listener = orders, tally, listener
         self._follow, self._at_once, self._expired = follow, at_once, expired
         self._by_id = {order.command_id: order for order in orders}
+        self._by_terminal = {order.terminal: order for order in orders}
+        self._again: asyncio.Queue[SignedOrder] = asyncio.Queue()
         self._sent: set[str] = set()  # ids of orders that the broker has, or is just being given
         self._told: set[str] = set()
         self._working: dict[str, float] = {}  # terminal → when its order was sent
@@ -107,7 +110,8 @@ class Delivery:
             if self._follow:
                 await self._subscribe(link)
                 self._unsend_silent()
-                await _all_or_first_failure(self._send(link), self._receive(link))
+                self._again = asyncio.Queue()
+                await _until_first(self._receive(link), self._send_and_again(link))
             else:
                 await self._send(link)
         except LinkDown as err:
@@ -120,12 +124,17 @@ class Delivery:
         self._working = {name: sent_s for name, sent_s in self._working.items() if self._tally.heard(name)}
 
     async def _subscribe(self, link: Line) -> None:
-        filters = []
+        filters, statuses = [], []
         for order in self._orders:
-            who = "+" if order.terminal == EVERY_TERMINAL else order.terminal
-            filters.append(topics.Address(self._site, who).topic(topics.operation(self._name, order.command_id)))
+            everyone = order.terminal == EVERY_TERMINAL
+            address = topics.Address(self._site, "+" if everyone else order.terminal)
+            filters.append(address.topic(topics.operation(self._name, order.command_id)))
+            if not everyone:
+                statuses.append(address.topic(topics.STATUS))
         for begin in range(0, len(filters), _FILTERS_AT_ONCE):
             await link.subscribe(filters[begin : begin + _FILTERS_AT_ONCE])
+        for begin in range(0, len(statuses), _FILTERS_AT_ONCE):
+            await link.subscribe(statuses[begin : begin + _FILTERS_AT_ONCE], only_new=True)
 
     async def _send(self, link: Line) -> None:
         waiting = [
@@ -138,22 +147,29 @@ class Delivery:
         async def publish_in_turn() -> None:
             while waiting:
                 await self._turn()
-                if not waiting:
-                    return
-                order = waiting.pop()
-                self._sent.add(order.command_id)
-                self._working[order.terminal] = asyncio.get_running_loop().time()
-                try:
-                    address = topics.Address(self._site, order.terminal)
-                    await link.publish(address.topic(topics.request(self._name)), order.envelope)
-                except BaseException:
-                    self._sent.discard(order.command_id)
-                    raise
-                self._tell_sent(order)
-                self._listener.progress()
+                if waiting:
+                    await self._publish(link, waiting.pop())
 
         count = min(_PUBLISHERS, self._at_once, len(waiting))
         await _all_or_first_failure(*(publish_in_turn() for _ in range(count)))
+
+    async def _send_and_again(self, link: Line) -> None:
+        """Everything once, then what `_receive` asks to be sent again; without end."""
+        await self._send(link)
+        while True:
+            await self._publish(link, await self._again.get())
+
+    async def _publish(self, link: Line, order: SignedOrder) -> None:
+        self._sent.add(order.command_id)
+        self._working[order.terminal] = asyncio.get_running_loop().time()
+        try:
+            topic = topics.Address(self._site, order.terminal).topic(topics.request(self._name))
+            await link.publish(topic, order.envelope)
+        except BaseException:
+            self._sent.discard(order.command_id)
+            raise
+        self._tell_sent(order)
+        self._listener.progress()
 
     def _tell_sent(self, order: SignedOrder) -> None:
         if order.command_id not in self._told:
@@ -180,9 +196,14 @@ class Delivery:
             return
         async for message in link.messages():
             where = origin(message.topic)
+            if where is None:
+                continue
+            if where.below == topics.STATUS:
+                self._came_online(where.terminal, message.payload)
+                continue
             state = read_state(message.payload)
             order = None if state is None else self._by_id.get(state.command_id)
-            if where is None or state is None or order is None or state.name != self._name:
+            if state is None or order is None or state.name != self._name:
                 continue
             if order.command_id in self._sent:
                 self._tell_sent(order)  # its answer may be here before the broker's acknowledgement
@@ -193,6 +214,25 @@ class Delivery:
             if self._tally.complete():
                 return
 
+    def _came_online(self, terminal: str, payload: bytes) -> None:
+        order = self._by_terminal.get(terminal)
+        if order is None or order.command_id not in self._sent or self._tally.heard(terminal) or self._expired:
+            return
+        if is_online(payload):
+            self._again.put_nowait(order)
+
+
+async def _until_first(wanted: Awaitable[None], beside: Awaitable[None]) -> None:
+    """Until ``wanted`` is done; ``beside`` has no end but a failure, which ends both and is raised."""
+    tasks = [asyncio.ensure_future(wanted), asyncio.ensure_future(beside)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        done = [task for task in tasks if task.done()]
+        await _end(tasks)
+    for task in done:
+        task.result()
+
 
 async def _all_or_first_failure(*work: Awaitable[None]) -> None:
     """Run together; the first failure ends the others and is raised as it is."""
@@ -201,9 +241,13 @@ async def _all_or_first_failure(*work: Awaitable[None]) -> None:
         if tasks:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
     for task in tasks:
         if not task.cancelled() and (failure := task.exception()) is not None:
             raise failure
+
+
+async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -104,6 +104,14 @@ def read_state(payload: bytes) -> OperationState | None:
         return None
 
 
+def is_online(payload: bytes) -> bool:
+    """Whether a status says so; False when it is none."""
+    try:
+        return msgspec.json.decode(payload, type=Status).online
+    except msgspec.DecodeError:
+        return False
+
+
 def read_faults(payload: bytes) -> list[str]:
     """Codes of all active faults.
 

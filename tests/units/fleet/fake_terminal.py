@@ -121,8 +121,10 @@ class FakeTerminal:
         self._answers = list(answers)
 
     def _on_connect(self, client: mqtt.Client, *_: object) -> None:
-        """Its session has nothing of before: subscribe, and tell how its orders are, as every terminal does."""
+        """Its session has nothing of before: subscribe, and tell that it is back and how its orders are."""
         client.subscribe([(f"{self.prefix}in/#", 1), (f"pos/v1/{self.site}/_all/in/#", 1)])
+        if self._keys and self._ready.is_set():
+            client.publish(f"{self.prefix}agent/status", b'{"online": true, "conn": 2}', qos=1, retain=True)
         for state in list(self.done.values()):
             self._tell(state)
         self._connected.set()

@@ -189,6 +189,21 @@ def test_no_more_terminals_are_at_work_than_allowed(broker_port: int, key: Path)
         assert process.returncode == 0
 
 
+def test_a_terminal_that_comes_online_late_gets_what_its_broker_had_no_place_for(broker_port: int, key: Path) -> None:
+    place = where(broker_port, "many-14", key)
+    with sending(*place, "ping", "T-EARLY", "T-LATE", "--wait", "60s") as process:
+        early = FakeTerminal(broker_port, "T-EARLY", public_keys([key]), site="many-14")
+        late = FakeTerminal(broker_port, "T-LATE", public_keys([key]), site="many-14")
+        read(process.stdout, ": sent ping", times=2)  # nobody subscribed: the broker has thrown both away
+        for terminal, name in ((early, "T-EARLY"), (late, "T-LATE")):
+            with terminal:
+                terminal.publish("agent/status", {"online": True, "conn": 7}, retain=True)
+                read(process.stdout, f"{name}: succeeded")
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert [len(terminal.orders) for terminal in (early, late)] == [1, 1]
+
+
 def test_two_people_where_two_must_sign(broker_port: int, key: Path, tmp_path: Path) -> None:
     words = ["--out", str(tmp_path), "--person", "ana", "--organisation", "b", "--roles", "operator"]
     assert main(["fleet", "keys", "new", *words]) == 0
