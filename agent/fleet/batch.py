@@ -166,7 +166,7 @@ def _head(line: bytes, path: Path) -> tuple[_Head, Wish]:
         head = msgspec.json.decode(line, type=_Head)
         if head.form == FORM:
             return head, Wish(head.name, head.arguments, timedelta(seconds=head.life_s), head.reason, head.window)
-    except (msgspec.DecodeError, OverflowError):
+    except (ValueError, OverflowError, RecursionError):
         pass
     raise BadRequest(f"{path} is no batch file of this program", field="--batch", hint="name a file that is new")
 
@@ -177,7 +177,7 @@ def _ended(lines: Sequence[bytes], recipients: Sequence[Recipient]) -> dict[str,
     for line in lines:
         try:
             ended = msgspec.json.decode(line, type=_Ended)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             continue
         if ended.state.command_id == ids.get(ended.terminal, ids.get(EVERY_TERMINAL)):
             found[ended.terminal] = ended.state

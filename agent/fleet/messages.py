@@ -100,7 +100,7 @@ def read_state(payload: bytes) -> OperationState | None:
     """A command's state; None when it is none."""
     try:
         return msgspec.json.decode(payload, type=OperationState)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -116,7 +116,7 @@ def read_faults(payload: bytes) -> list[str]:
     """Codes of all active faults.
 
     Raises:
-        msgspec.DecodeError: It is no list of faults.
+        ValueError, RecursionError: It is no list of faults.
     """
     return [fault.code for fault in msgspec.json.decode(payload, type=_Faults).faults]
 
@@ -130,7 +130,7 @@ def describe(below: str, payload: bytes) -> Said | None:
         return Said(about, "cleared", DIM)
     try:
         return _describe(below, about, payload)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return Said(about, f"not of a form this posctl knows ({len(payload)} bytes)", WARN)
 
 

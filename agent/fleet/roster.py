@@ -46,7 +46,9 @@ class Roster:
         known = self._terminals.get(terminal)
         if known is None:
             known = self._terminals[terminal] = _Terminal()
-        with contextlib.suppress(msgspec.DecodeError):  # shown as such by whoever prints it; what was known stays
+        with contextlib.suppress(
+            ValueError, RecursionError
+        ):  # shown as such by whoever prints it; what was known stays
             _note(known, below, payload)
         return True
 

@@ -169,5 +169,5 @@ def _json(payload: bytes) -> object:
         return None
     try:
         return msgspec.json.decode(payload)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return {"unreadable_bytes": len(payload)}

@@ -77,7 +77,7 @@ class Connection:
             refused = True  # it may have said why before it closed
         try:
             answer = json.loads(self._read_line(connection, deadline_s))
-        except ValueError:
+        except (ValueError, RecursionError):
             self.close()
             raise NoAnswer("what answers at the socket is not the agent") from None
         error = answer.get("error") if isinstance(answer, dict) else None

@@ -53,7 +53,7 @@ def says_offline(payload: bytes) -> bool:
     """Whether a received ``agent/status`` says offline; what is no status at all says nothing."""
     try:
         return not msgspec.json.decode(payload, type=Status).online
-    except msgspec.DecodeError:  # the broker may hold anything; ValidationError is one of these
+    except (ValueError, RecursionError):  # the broker may hold anything: no JSON, no UTF-8, a thousand brackets
         return False
 
 

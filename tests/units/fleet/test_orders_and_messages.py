@@ -6,16 +6,18 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.contract.command import Window
+from agent.contract.mqtt_api import CHANNELS
 from agent.errors import BadRequest
 from agent.fleet.messages import FINAL, OperationState, describe, origin, read_state
 from agent.fleet.orders import Recipient, Wish, issued_at_of, life, order_for, window
 from agent.fleet.screen import BAD, GOOD
 from agent.fleet.tally import Outcome, Tally
 from agent.runtime.identifiers import uuid7
+from tests.kit.hostile import payloads
 
 COMMAND_ID = "0192f6d0-7c1e-7000-8000-000000000001"
 
@@ -215,3 +217,11 @@ def test_an_order_to_a_whole_site_is_never_known_to_be_complete() -> None:
     tally.take("T-9", state("succeeded"))
     assert not tally.complete()
     assert tally.outcome() is Outcome.SUCCEEDED
+
+
+@settings(deadline=None)
+@given(st.sampled_from([channel.below for channel in CHANNELS]), payloads)
+def test_no_terminal_can_end_the_operators_program_by_what_it_publishes(below: str, payload: bytes) -> None:
+    said = describe(below, payload)
+    assert said is None or said.about
+    read_state(payload)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+from hypothesis import given, settings
 
 from agent.contract.topics import Address
 from agent.uplink import messages
 from agent.uplink.gauges import MAX_GROUPS, MAX_VALUES, Gauges
+from tests.kit.hostile import payloads
 from tests.kit.manual_clock import ManualClock
 
 IDENTITY = messages.Identity(
@@ -94,3 +96,10 @@ def test_groups_and_values_are_bounded() -> None:
     assert gauges.latest()["g0"] == {"x": 0}
     assert "g1" not in dict(gauges.fresh())
     assert gauges.left_out == 7
+
+
+@settings(deadline=None)
+@given(payloads)
+def test_whatever_stands_on_the_own_status_topic_is_no_reason_to_stumble(payload: bytes) -> None:
+    """It would end the link, and whoever may write there could do it again and again."""
+    assert messages.says_offline(payload) is False
