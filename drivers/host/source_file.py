@@ -154,6 +154,6 @@ def _read(path: str, source: str, limit_bytes: int, *, may_be_empty: bool = Fals
             os.close(descriptor)
     except OSError as err:
         raise HostSourceError(source, path, f"cannot be read: {err.strerror}") from err
-    if not content:
+    if not content and not may_be_empty:
         raise HostSourceError(source, path, "is empty")
     return content
