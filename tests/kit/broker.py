@@ -40,11 +40,20 @@ class Broker:
         config: More lines of ``mosquitto.conf``, e.g. ``acl_file …`` or TLS options of the listener.
         anonymous: ``allow_anonymous``.
         port: A fixed port; a free one by default. It stays the same over restarts.
+        saves: Every change is written to disk at once, all of it: too slow with thousands of messages waiting.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path, *, config: str = "", anonymous: bool = True, port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: str = "",
+        anonymous: bool = True,
+        port: int | None = None,
+        saves: bool = True,
+    ) -> None:
         self.folder = folder / "mosquitto"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
@@ -56,7 +65,8 @@ class Broker:
         self.config_file.write_text(
             f"{user}listener {self.port} {self.host}\nallow_anonymous {str(anonymous).lower()}\n"
             f"set_tcp_nodelay true\npersistence true\npersistence_location {self.folder}/\n"
-            "autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 100000\n"
+            f"autosave_on_changes {str(saves).lower()}\nautosave_interval {1 if saves else 3600}\n"
+            "max_queued_messages 100000\n"
             f"log_dest file {self.log_file}\nlog_type all\nconnection_messages true\n{config}\n"
         )
 
