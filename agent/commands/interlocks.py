@@ -60,7 +60,7 @@ class Conditions(Struct, frozen=True, kw_only=True):
         battery_pct: Charge while the terminal runs on battery; None on mains, without battery, or where nobody knows.
         since_boot_s: Since the machine's last start, or the last ordered one; None where nobody knows.
         unsettled_batch: Number of a batch with money in it that is not settled.
-        tries: How often the target was reset within `TRIES_WITHIN`.
+        tries: How often resets of the target have failed within `TRIES_WITHIN`.
     """
 
     now: datetime
@@ -162,7 +162,7 @@ def _just_booted(conditions: Conditions) -> str | None:
 def _tried(conditions: Conditions) -> str | None:
     if conditions.tries < MAX_TRIES:
         return None
-    return f"it was tried {conditions.tries} times within an hour: somebody should look at it"
+    return f"it failed {conditions.tries} times within an hour: somebody should look at it"
 
 
 INTERLOCKS: Final = (
@@ -246,7 +246,7 @@ INTERLOCKS: Final = (
     ),
     Interlock(
         ReasonCode.TOO_MANY_TRIES,
-        f"the same target was reset {MAX_TRIES} times within an hour",
+        f"resets of the same target failed {MAX_TRIES} times within an hour",
         _tried,
         _cells(device="block", app_reset="block", app_reinit="block", service="block", reboot="block"),
     ),

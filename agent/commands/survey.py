@@ -25,7 +25,7 @@ from agent.contract.command import Reason, ReasonCode
 from agent.contract.selling import NOBODY_SELLS, Selling
 from agent.runtime.clock import Clock
 from agent.workflow.journal import RunJournal
-from agent.workflow.transition import Run
+from agent.workflow.transition import Phase, Run
 
 
 class Past(Struct, frozen=True):
@@ -119,7 +119,7 @@ class Survey:
         return to_record(touch, self.now(await self.past(run_id, name, touch, Cell.RECORD)))
 
     async def _lately(self, run_id: str, name: str, touch: Touch) -> tuple[int, float | None]:
-        """Tries at the same target within the hour; and how long ago a reboot was begun, if lately.
+        """Tries at the same target within the hour that failed; and how long ago a reboot was begun, if lately.
 
         What lies in the future was written under a wrong clock, and says nothing.
         """
@@ -129,7 +129,7 @@ class Survey:
             before = self._touch_of(run)
             if before is None or run.command_id == run_id or run.updated_at > now:
                 continue
-            tries += bool(touch.target) and before.target == touch.target
+            tries += bool(touch.target) and before.target == touch.target and run.phase is Phase.FAILED
             if before.operation is Operation.REBOOT and run.step > 0:
                 ago_s = (now - run.updated_at) / timedelta(seconds=1)
                 since_reboot_s = ago_s if ago_s < BETWEEN_REBOOTS_S else since_reboot_s
