@@ -166,7 +166,7 @@ class PaymentClient:
         return Lease(self._calls, purpose, lease_s, wait_s, self._leases)
 
     def status(self, status: Status) -> None:
-        """Tell the agent once how the application is, and of live leases before; raises `AgentSilent`, `PaymentError`."""
+        """Tell the agent of live leases, then how the application is; raises `AgentSilent`, `PaymentError`."""
         self._show_leases()
         send(self._calls, status)
 
