@@ -18,8 +18,8 @@ class PowerView:
 
     def take(self, group: str, readings: Mapping[str, Value]) -> None:
         """Readings of one group, as the monitor gives them."""
-        if "battery_pct" in readings:
-            self._left_pct, self._mains = readings["battery_pct"], readings.get("mains_online")
+        if "battery_pct" in readings or "mains_online" in readings:  # the latter alone: the battery was taken out
+            self._left_pct, self._mains = readings.get("battery_pct"), readings.get("mains_online")
         self._gauge(group, readings)
 
     def on_battery_pct(self) -> float | None:

@@ -60,8 +60,8 @@ def reboot_plan(means: Means, touch: Touch) -> Plan:
         try:
             await machine.reboot(context.command_id)
         except Refused as err:
-            if context.attempt == 1:
-                raise
+            if context.attempt == 1:  # nothing was asked before, so nothing is on its way, and sales wait for this
+                raise Futile(err.message, reason=err.reason) from err
             refusal = err  # asked for before: it may be on its way, and refused for that
         await means.clock.sleep(DOWN_WITHIN_S)  # the process is ended in the middle of this
         if refusal is not None:

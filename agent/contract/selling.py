@@ -37,8 +37,9 @@ class Selling(Struct, frozen=True):
         lease_left_s: For how long the longest live sale lease still runs; None when no lease lives.
         start_left_s: After a start: at most so long until the terminal no longer counts as in sale for want of a first
             report; None once every configured application has reported or the time is over.
-        silent_s: Age of the oldest status that is stale, in seconds; None when every known application speaks, or
-            there is none. Infinite for a configured application that never reported within its grace.
+        silent_s: Age of the youngest status that is stale, in seconds: no application has been silent for less. None
+            when every known application speaks, or there is none. Infinite when those that are silent are configured
+            ones that never reported within their grace.
         pending_reversals, unknown_results, saf_count: Sums of the latest statuses, stale ones included.
     """
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -162,8 +163,7 @@ class SystemdMachine:
     def _processes(self, unit: str) -> list[int]:
         """Process ids in the unit's control group: version 2, version 1, or both side by side."""
         for hierarchy in (self._cgroups, self._cgroups / "systemd", self._cgroups / "unified"):
-            system = hierarchy / "system.slice"
-            for group in (system / unit, *system.glob(f"*.slice/{unit.replace('[', '[[]')}")):
+            for group in _groups(hierarchy, unit):
                 try:
                     return [int(line) for line in (group / "cgroup.procs").read_text().split()]
                 except (OSError, ValueError):
@@ -175,6 +175,13 @@ class SystemdMachine:
             return int((self._procfs / f"{pid}/stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError, IndexError):
             return None
+
+
+def _groups(hierarchy: Path, unit: str) -> Iterator[Path]:
+    """Where the unit's control group may be: ``Slice=`` may give it another slice than the system's, or one inside."""
+    yield hierarchy / "system.slice" / unit
+    for above in ("*.slice", "*.slice/*.slice"):
+        yield from hierarchy.glob(f"{above}/{unit}")
 
 
 def _read_answer(file: Path) -> Answered | None:

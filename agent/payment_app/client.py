@@ -23,7 +23,7 @@ sequence. Records are sent in the order in which they were given. One object may
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, Final, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Final, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
 from agent.payment_app.calls import Calls
 from agent.payment_app.errors import (
@@ -99,6 +99,7 @@ class PaymentClient:
             path, timeout_s, pending=pending, max_pending=max_pending, on_settled=on_settled, spool=spool
         )
         self._calls = Calls(path, timeout_s)
+        self._leases: Set[Lease] = set()
 
     def __enter__(self) -> PaymentClient:
         return self
@@ -162,10 +163,11 @@ class PaymentClient:
             purpose: ``sale``, ``reversal`` or ``settlement``.
             wait_s: While the terminal is being worked on, wait for so long before giving up.
         """
-        return Lease(self._calls, purpose, lease_s, wait_s)
+        return Lease(self._calls, purpose, lease_s, wait_s, self._leases)
 
     def status(self, status: Status) -> None:
-        """Tell the agent once how the application is; raises `AgentSilent`, `PaymentError`."""
+        """Tell the agent of live leases, then how the application is; raises `AgentSilent`, `PaymentError`."""
+        self._show_leases()
         send(self._calls, status)
 
     def report_status(
@@ -175,7 +177,12 @@ class PaymentClient:
         on_problem: Optional[Callable[[Exception], None]] = None,
     ) -> StatusReports:
         """A context manager that tells it at intervals from a thread of its own, and then sends what is pending."""
-        return StatusReports(self._calls, status, every_s, and_then=self.retry, on_problem=on_problem)
+        return StatusReports(self.status, status, every_s, and_then=self.retry, on_problem=on_problem)
+
+    def _show_leases(self) -> None:
+        """Before a status: by its first one a restarted agent concludes that nobody is in a sale, unless it is told."""
+        for lease in tuple(self._leases):
+            lease.show()
 
     def terminal_state(self) -> Dict[str, Any]:
         """``locked``, ``lock_reason``, ``operation``, ``ready``, ``reasons``; raises `AgentSilent`, `PaymentError`."""

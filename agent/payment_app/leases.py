@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Optional  # this folder is copied into older programs
+from typing import Any, Optional, Set  # this folder is copied into older programs
 
 from agent.payment_app.calls import Calls
-from agent.payment_app.errors import AgentSilent, LeaseUnknown, OperationRunning, PaymentError
+from agent.payment_app.errors import AgentSilent, LeaseUnknown, NotAuthorised, OperationRunning, PaymentError
 
 RENEWALS_A_LEASE = 3
 
@@ -15,12 +15,18 @@ RENEWALS_A_LEASE = 3
 class Lease:
     """A context manager. ``held``: the agent has granted it and no operation can begin.
 
-    Without an answer from the agent (``held`` is False) the sale goes on all the same: that is the contract's rule. It
-    is tried again at each renewal. A terminal that is locked or being worked on refuses, before the sale begins.
+    Without an answer from the agent (``held`` is False) the sale goes on all the same: that is the contract's rule. So
+    it does at a socket that this program may not use. It is tried again at each renewal. A terminal that is locked or
+    being worked on refuses, before the sale begins.
     """
 
-    def __init__(self, calls: Calls, purpose: str, lease_s: int, wait_s: float) -> None:
+    def __init__(
+        self, calls: Calls, purpose: str, lease_s: int, wait_s: float, live: Optional[Set["Lease"]] = None
+    ) -> None:
+        """``live``: holds every lease from its beginning to its end."""
         self._calls = calls
+        self._live: Set[Lease] = set() if live is None else live
+        self._turn = threading.Lock()  # two threads may renew it, and one of them ends it
         self._purpose = purpose
         self._lease_s = lease_s
         self._wait_s = wait_s
@@ -37,20 +43,21 @@ class Lease:
 
         Raises:
             TerminalLocked, OperationRunning: No sale now; the latter once ``wait_s`` is over.
-            PaymentError: Refused for another reason (`NotAuthorised`, a wrong purpose).
+            PaymentError: Refused for another reason, such as a wrong purpose.
         """
         deadline_s = time.monotonic() + self._wait_s
         while True:
             try:
                 self._begin()
                 break
-            except AgentSilent:
+            except (AgentSilent, NotAuthorised):  # neither is a word about this sale
                 break
             except OperationRunning as err:
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
                     raise
                 time.sleep(min(err.retry_after_s, left_s))
+        self._live.add(self)
         self._renewer = threading.Thread(target=self._renew_and_end, name="pos-agent lease", daemon=True)
         self._renewer.start()
         return self
@@ -61,32 +68,57 @@ class Lease:
         if self._renewer is not None:
             self._renewer.join(self._calls.timeout_s)
 
+    def show(self) -> None:
+        """Have the agent know of it, whatever it knew before; for whoever is about to say how the application is.
+
+        An agent that was restarted knows nothing of leases, and takes the first status for the word that no sale is
+        under way.
+
+        Raises:
+            AgentSilent: It cannot be told now.
+        """
+        with self._turn:
+            if not self._over.is_set():
+                self._renew()
+
     def _begin(self) -> None:
         answer: Any = self._calls.call("sale.begin", lease_s=self._lease_s, purpose=self._purpose)
         self._lease_id = str(answer["lease_id"])
 
     def _renew_and_end(self) -> None:
         while not self._over.wait(self._lease_s / RENEWALS_A_LEASE):
-            try:
-                if self._lease_id is None:
-                    self._begin()
-                else:
-                    self._calls.call("sale.renew", lease_id=self._lease_id, lease_s=self._lease_s)
-            except LeaseUnknown:  # the agent was restarted: the sale is still under way
-                self._lease_id = None
-                self._begin_again()
-            except PaymentError:
-                pass  # silent, or an operation runs: tried again at the next renewal
+            with self._turn:
+                try:
+                    self._renew()
+                except AgentSilent:
+                    pass  # tried again at the next renewal
+        with self._turn:
+            lease_id, self._lease_id = self._lease_id, None
+            if lease_id is not None:
+                try:
+                    self._calls.call("sale.end", lease_id=lease_id)
+                except PaymentError:
+                    pass  # it ends by itself
+        self._live.discard(self)
 
-        lease_id, self._lease_id = self._lease_id, None
-        if lease_id is not None:
-            try:
-                self._calls.call("sale.end", lease_id=lease_id)
-            except PaymentError:
-                pass  # it ends by itself
+    def _renew(self) -> None:
+        try:
+            if self._lease_id is None:
+                self._begin()
+            else:
+                self._calls.call("sale.renew", lease_id=self._lease_id, lease_s=self._lease_s)
+        except LeaseUnknown:  # the agent was restarted: the sale is still under way
+            self._lease_id = None
+            self._begin_again()
+        except AgentSilent:
+            raise
+        except PaymentError:
+            pass  # an operation runs, or the socket is not for us: tried again at the next renewal
 
     def _begin_again(self) -> None:
         try:
             self._begin()
+        except AgentSilent:
+            raise
         except PaymentError:
             pass

@@ -38,14 +38,14 @@ class StatusReports:
 
     def __init__(
         self,
-        calls: Calls,
+        tell: Callable[[Status], None],
         status: Callable[[], Status],
         every_s: float,
         *,
         and_then: Callable[[], object],
         on_problem: Optional[Callable[[Exception], None]],
     ) -> None:
-        self._calls = calls
+        self._tell = tell
         self._status = status
         self._every_s = every_s
         self._and_then = and_then
@@ -71,7 +71,7 @@ class StatusReports:
         while not self._over:
             self._wanted.clear()
             try:
-                send(self._calls, self._status())
+                self._tell(self._status())
                 self._and_then()
             except Exception as err:  # noqa: BLE001  # also of the application's own function: the thread must go on
                 if self._on_problem is not None:

@@ -87,7 +87,7 @@ class Applications:
                 silent_s.append(math.inf)
         return Selling(
             start_left_s=start_left_s,
-            silent_s=max(silent_s, default=None),
+            silent_s=min(silent_s, default=None),
             pending_reversals=sum(word.status.pending_reversals for word in words),
             unknown_results=sum(word.status.unknown_results for word in words),
             saf_count=sum(word.status.saf_count for word in words),

@@ -75,7 +75,9 @@ def rules(*, answers: bool, stale_after_s: float = 60.0) -> tuple[Rule, ...]:
             absent=False,
         ),
         Rule("unrecoverable", "unrecoverable", failed, "unrecoverable error", "HW-PRN-006", confirm=_TWICE),
-        Rule("paper_end", "paper_end", failed, "paper end", "HW-PRN-002", confirm=_TWICE, release=_TWICE),
+        Rule("paper_sensor", "paper_end", failed, "paper end", "HW-PRN-002", confirm=_TWICE, release=_TWICE),
+        # Named as earlier releases stored both: what they left active, any printer can clear.
+        Rule("paper_end", "paper_stop", failed, "paper end", "HW-PRN-002", confirm=_TWICE, release=_TWICE),
         Rule("cover", "cover_open", failed, "cover open", "HW-PRN-004", confirm=_TWICE, release=_TWICE),
         Rule("cutter", "cutter", failed, "cutter error", "HW-PRN-005", confirm=_TWICE),
         Rule("mechanical", "mechanical", failed, "mechanical error", "HW-PRN-005", confirm=_TWICE),
@@ -103,16 +105,20 @@ def rules(*, answers: bool, stale_after_s: float = 60.0) -> tuple[Rule, ...]:
 
 
 def conditions(status: PrinterStatus) -> dict[str, Seen]:
-    """Every bit under the name of its condition. A sensor that does not exist stays None: it never reads "good"."""
-    paper_end: bool | None = status.paper_end
-    if status.printing_stopped_by_paper_end:
-        paper_end = True
+    """Every bit under the name of its condition. A sensor that does not exist stays None: it never reads "good".
+
+    That printing stopped for want of paper is a bit of its own, which comes and goes without any sensor. It has a
+    condition of its own, because one that is None again afterwards would never clear; with a sensor both are one.
+    """
+    stopped, has_sensor = status.printing_stopped_by_paper_end, status.paper_end is not None
+    paper_end = status.paper_end or stopped if has_sensor else None
     named_error = (
         status.mechanical_error or status.cutter_error or status.unrecoverable_error or status.auto_recoverable_error
     )
-    cause = named_error or status.error_present or bool(status.cover_open) or bool(paper_end)
+    cause = named_error or status.error_present or bool(status.cover_open) or bool(paper_end) or stopped
     return {
         "paper_end": paper_end,
+        "paper_stop": stopped and not has_sensor,
         "near_end": status.near_end,
         "cover_open": status.cover_open,
         "cutter": status.cutter_error,

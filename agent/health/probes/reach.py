@@ -6,6 +6,7 @@ is slow. That a name leads to an unexpected address is told even when a host ans
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -75,12 +76,13 @@ def sample_of(reading: ReachReading, is_expected: IsExpected, now_s: float) -> S
     """
     until_s = reading.certificate_until_s
     days = None if until_s is None else (until_s - now_s) / _DAY_S
+    is_plain = reading.failed is None and reading.handshake_s is None  # reached, and no TLS is asked for any more
     strange = [address for address in reading.addresses if not is_expected(address)]
     seen: dict[str, Seen] = {
         "elsewhere": bool(strange) if reading.addresses else None,
         "connect_s": reading.connect_s,
-        "handshake_s": reading.handshake_s,
-        "days": days,
+        "handshake_s": 0.0 if is_plain else reading.handshake_s,
+        "days": math.inf if is_plain else days,
     }
     details = {"elsewhere": f"its name stands for {', '.join(strange[:3])}, which is not expected"} if strange else {}
     if reading.failed is not None:

@@ -45,7 +45,9 @@ def sample_of(reading: HostReading) -> Sample:
         raise TypeError(f"not a reading of routes: {type(reading).__name__}")
     route = reading.ipv4 or reading.ipv6
     answers = reading.gateway_answers
-    silent = None if answers is None and reading.ipv4 is not None else answers is False
+    has_gateway = reading.ipv4 is not None and reading.ipv4.gateway is not None
+    # None stands for ever: a way without a gateway (mobile data) ends what was said of the one before.
+    silent = None if answers is None and has_gateway else answers is False
     details = {}
     if silent and reading.ipv4 is not None:
         details["gateway_silent"] = f"the gateway {reading.ipv4.gateway} does not answer at {reading.ipv4.interface}"

@@ -46,3 +46,9 @@ def test_before_the_first_reading_nothing_is_known_and_every_reading_is_handed_o
     view.take("printer-0", {"communication_errors": 1})
     assert [group for group, _readings in passed] == ["host", "printer-0"]
     assert view.on_battery_pct() == 12.0
+
+
+def test_a_battery_that_was_taken_out_holds_nothing_back_any_more() -> None:
+    view, _passed = _view(PowerReading((_battery(12),), False))
+    view.take("host", sample_of(PowerReading((), False)).readings)
+    assert view.on_battery_pct() is None

@@ -59,6 +59,16 @@ async def test_a_machine_that_does_not_go_down_is_not_verified(tmp_path: Path) -
     assert place.machine.acts == {"reboot": 1}
 
 
+async def test_a_reboot_that_the_machine_does_not_allow_fails_at_once_and_holds_up_no_sale(tmp_path: Path) -> None:
+    place = Place()
+    assert place.machine is not None
+    place.machine.refusal = "NOT_AUTHORISED"  # root's own list says so
+    began_s = place.clock.monotonic()
+    final = await done(place, tmp_path, "reset", {"level": "reboot"})
+    assert why(final) == (State.FAILED, ReasonCode.NOT_AUTHORISED)
+    assert place.clock.monotonic() - began_s < reboot_plan.DOWN_WITHIN_S / 2
+
+
 async def test_a_machine_that_cannot_prove_a_reboot_is_not_rebooted(tmp_path: Path) -> None:
     place = Place()
     assert place.machine is not None

@@ -18,11 +18,13 @@ from drivers.host_contract import (
     Battery,
     Board,
     ClockReading,
+    DefaultRoute,
     HostReading,
     KernelClock,
     Link,
     LinkReading,
     PowerReading,
+    RouteReading,
     ThermalReading,
     ThermalZone,
 )
@@ -284,6 +286,15 @@ async def test_a_lost_route_and_a_silent_gateway_are_different_faults(tmp_path: 
         tree.routes(gateway="192.168.1.1")
         assert (await _check(room, clock, "route", 3)).state == "ok"
         assert room.faults() == {}
+
+
+def test_a_way_without_a_gateway_ends_what_was_said_of_the_gateway_before() -> None:
+    silent = RouteReading(DefaultRoute("eth0", "192.168.1.1"), None, False)
+    nobody_asked = RouteReading(DefaultRoute("eth0", "192.168.1.1"), None, None)
+    mobile = RouteReading(DefaultRoute("ppp0", None), None, None)
+    assert _conclude("route", *[silent] * 4)[2] == {"NET-GWY-001"}
+    assert _conclude("route", *[silent] * 4, *[nobody_asked] * 4)[2] == {"NET-GWY-001"}
+    assert _conclude("route", *[silent] * 4, mobile) == ("ok", "", set())
 
 
 # ── clock ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -92,7 +92,26 @@ def test_a_missing_sensor_is_never_a_no(status: PrinterStatus) -> None:
     seen = conditions(status)
     for name in ("near_end", "cover_open"):
         assert seen[name] is getattr(status, name)
-    assert (seen["paper_end"] is None) == (status.paper_end is None and not status.printing_stopped_by_paper_end)
+    assert (seen["paper_end"] is None) == (status.paper_end is None)
+    if status.printing_stopped_by_paper_end:
+        assert seen["paper_end"] or seen["paper_stop"]
+
+
+@pytest.mark.parametrize("paper_end", [False, None])
+def test_a_stop_for_want_of_paper_is_over_when_its_bit_is_gone_with_the_sensor_or_without(
+    paper_end: bool | None,
+) -> None:
+    healthy = replace(HEALTHY, paper_end=paper_end)
+    stopped = replace(healthy, printing_stopped_by_paper_end=True)
+    tracks = begin(RULES)
+    said = []
+    for second, status in enumerate([healthy, stopped, stopped, stopped, healthy, healthy, healthy]):
+        tracks = observe(RULES, tracks, sample_of(status), float(second))
+        verdict = conclude(RULES, tracks, answered=True)
+        said.append((verdict.state, verdict.detail, [rule.code for rule in verdict.active]))
+    assert [state for state, _detail, _codes in said] == [State.OK] * 2 + [State.FAILED] * 3 + [State.OK] * 2
+    assert said[2] == (State.FAILED, "paper end", ["HW-PRN-002"])
+    assert said[-1] == (State.OK, "", [])
 
 
 @dataclass

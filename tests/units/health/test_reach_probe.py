@@ -65,6 +65,14 @@ def test_each_stage_has_its_own_fault_after_some_misses_and_ends_with_the_first_
     assert _after(*[failed] * misses)[0] == "failed"
 
 
+def test_what_was_said_of_tls_is_over_once_none_is_asked_for() -> None:
+    ends_soon = ReachReading(("203.0.113.7",), 0.01, 0.02, 3.0, NOW_S + 5 * 86_400)
+    plain = ReachReading(("203.0.113.7",), 0.01, 0.02)
+    assert _after(ends_soon, ends_soon)[2] == {"NET-TLS-002", "NET-TCP-001"}
+    assert _after(ends_soon, ends_soon, plain, plain) == ("ok", "", set())
+    assert _after(ends_soon, ends_soon, _failed(Stage.CONNECT))[2] == {"NET-TLS-002", "NET-TCP-001"}
+
+
 def test_a_fault_gives_way_to_another_stage_but_not_to_a_single_other_miss() -> None:
     name, connect = _failed(Stage.NAME), _failed(Stage.CONNECT)
     assert _after(GOOD, name, name, name, connect)[2] == {"NET-DNS-001"}

@@ -96,7 +96,13 @@ async def test_without_the_helper_nothing_is_known(machine: SystemdMachine, host
         await machine.restart("payment.service", "cmd-1")
 
 
-@pytest.mark.parametrize("hierarchy", ["system.slice", "systemd/system.slice", "unified/system.slice"])
+@pytest.mark.parametrize(
+    "hierarchy",
+    [
+        *("system.slice", "systemd/system.slice", "unified/system.slice"),
+        *("system.slice/system-payment.slice", "payment.slice", "shop.slice/shop-payment.slice"),
+    ],
+)
 async def test_a_units_state_is_read_where_anybody_may_read_it(
     machine: SystemdMachine, host: Host, hierarchy: str
 ) -> None:

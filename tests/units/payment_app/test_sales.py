@@ -126,6 +126,37 @@ async def test_a_long_sale_is_renewed_and_survives_a_restart_of_the_agent(tmp_pa
             assert not terminal.in_sale
 
 
+async def test_a_restarted_agent_is_told_of_the_sale_before_it_is_told_that_the_application_is_well(
+    tmp_path: Path,
+) -> None:
+    terminal = Terminal(tmp_path)
+    with client_at(terminal) as client:
+        lease = client.sale(lease_s=180)  # by itself it is renewed only after a minute
+        async with terminal.up():
+            await asyncio.to_thread(lease.__enter__)
+        terminal.calls.clear()
+        async with terminal.up():
+            await asyncio.to_thread(client.status, Status(ready=True, signed_in=True))
+            assert terminal.calls == ["sale.renew", "sale.begin", "app.status"]
+            assert terminal.in_sale
+            await asyncio.to_thread(lease.__exit__)
+            assert not terminal.in_sale
+            terminal.calls.clear()
+            await asyncio.to_thread(client.status, Status(ready=True, signed_in=True))
+            assert terminal.calls == ["app.status"]
+
+
+async def test_a_socket_that_the_program_may_not_use_is_in_the_way_of_no_sale(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"sale.begin": Method(lambda *_: None, "another right")}):
+        with PaymentClient(tmp_path / "s.sock", PATIENT_S) as client:
+
+            def sell() -> bool:
+                with client.sale() as lease:
+                    return lease.held
+
+            assert await asyncio.to_thread(sell) is False
+
+
 async def test_without_an_agent_the_sale_goes_on_and_is_protected_once_it_is_there(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     with client_at(terminal) as client:

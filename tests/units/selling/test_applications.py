@@ -92,6 +92,15 @@ def test_a_configured_one_is_never_forgotten() -> None:
     assert room.facts(1000.0) == Selling(silent_s=1000.0, pending_reversals=1)
 
 
+def test_of_several_that_are_silent_the_one_that_spoke_last_counts() -> None:
+    room = applications(UNIT, "kiosk.service")
+    room.report(SHOP, UNIT, status(), 0.0)
+    room.report(PASSER_BY, "kiosk.service", status(), 900.0)
+    assert room.facts(1000.0) == Selling(silent_s=100.0), "nobody may be restarted yet: 100 s are not 120 s"
+    room.report(PASSER_BY, "kiosk.service", status(), 1001.0)
+    assert room.facts(1001.0) == Selling(silent_s=1001.0)
+
+
 def test_too_many_that_come_by_are_refused_and_the_configured_one_is_not() -> None:
     room = applications(UNIT)
     for pid in range(MOST_STRANGERS):
