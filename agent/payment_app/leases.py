@@ -7,7 +7,7 @@ import time
 from typing import Any, Optional, Set  # this folder is copied into older programs
 
 from agent.payment_app.calls import Calls
-from agent.payment_app.errors import AgentSilent, LeaseUnknown, NotAuthorised, OperationRunning, PaymentError
+from agent.payment_app.errors import AgentSilent, LeaseUnknown, OperationRunning, PaymentError, TerminalLocked
 
 RENEWALS_A_LEASE = 3
 
@@ -16,7 +16,7 @@ class Lease:
     """A context manager. ``held``: the agent has granted it and no operation can begin.
 
     Without an answer from the agent (``held`` is False) the sale goes on all the same: that is the contract's rule. So
-    it does at a socket that this program may not use. It is tried again at each renewal. A terminal that is locked or
+    it does at any refusal that says nothing of this sale (`NotAuthorised`, too many leases). It is tried again at each renewal. A terminal that is locked or
     being worked on refuses, before the sale begins.
     """
 
@@ -43,20 +43,22 @@ class Lease:
 
         Raises:
             TerminalLocked, OperationRunning: No sale now; the latter once ``wait_s`` is over.
-            PaymentError: Refused for another reason, such as a wrong purpose.
+            PaymentError: A wrong purpose or duration.
         """
         deadline_s = time.monotonic() + self._wait_s
         while True:
             try:
                 self._begin()
                 break
-            except (AgentSilent, NotAuthorised):  # neither is a word about this sale
-                break
             except OperationRunning as err:
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
                     raise
                 time.sleep(min(err.retry_after_s, left_s))
+            except PaymentError as err:
+                if isinstance(err, TerminalLocked) or err.code == "BAD_PARAMS":
+                    raise
+                break  # silent, not for us, too many leases: no word about this sale
         self._live.add(self)
         self._renewer = threading.Thread(target=self._renew_and_end, name="pos-agent lease", daemon=True)
         self._renewer.start()

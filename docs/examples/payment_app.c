@@ -5,7 +5,7 @@
  *     ./payment_app /run/pos-agent/payment.sock PROVIDER MID TID BATCH_NO STAN AMOUNT_MINOR CURRENCY
  *
  * Exit codes: 0 the record is durable; 1 refused for good: never send it again as it is; 2 wrong use; 3 nobody has
- * acknowledged it: go on selling, keep the record, and send the very same one again later.
+ * acknowledged it: go on selling, keep the record, and send the very same one again later; 4 no sale now.
  *
  * No library is needed: every request is one line of JSON, and of an answer only few members matter. The rules that any
  * application has to keep are marked RULE. Copy what you need; the file stands under the licence of pos-agent.
@@ -228,21 +228,26 @@ static void report_status(struct agent *agent, const char *batch_no)
          batch_no);
 }
 
-/* RULE: a lease keeps resets, updates and reboots away; without an answer the sale goes on all the same. */
-static enum outcome begin_sale(struct agent *agent, char lease_id[TEXT_BYTES])
+/*
+ * RULE: a lease keeps resets, updates and reboots away. Two answers alone forbid the sale; without an answer, or with
+ * any other (a group that is missing, too many leases), it goes on all the same.
+ */
+static bool may_sell(struct agent *agent, char lease_id[TEXT_BYTES])
 {
     char code[TEXT_BYTES];
     double wait_s;
+    bool running, locked;
     lease_id[0] = '\0';
     enum outcome outcome = call(agent, code, "sale.begin", "{\"lease_s\":%d,\"purpose\":\"sale\"}", LEASE_S);
     if (outcome == DONE && !text_member(agent->line, "lease_id", lease_id, TEXT_BYTES))
         lease_id[0] = '\0';
-    if (outcome == REFUSED && strcmp(code, "OPERATION_RUNNING") == 0 &&
-        number_member(agent->line, "retry_after_s", &wait_s))
+    running = outcome == REFUSED && strcmp(code, "OPERATION_RUNNING") == 0;
+    locked = outcome == REFUSED && strcmp(code, "TERMINAL_LOCKED") == 0;
+    if (running && number_member(agent->line, "retry_after_s", &wait_s))
         printf("the terminal is being worked on: ask again in %.0f s\n", wait_s);
-    if (outcome == REFUSED && strcmp(code, "TERMINAL_LOCKED") == 0)
+    if (locked)
         printf("the terminal is locked: no new sale\n");
-    return outcome;
+    return !running && !locked;
 }
 
 static void end_sale(struct agent *agent, const char *lease_id)
@@ -294,10 +299,10 @@ int main(int argc, char **argv)
     agent->path = argv[1];
     agent->fd = -1;
     report_status(agent, argv[5]);
-    if (begin_sale(agent, lease_id) == REFUSED) {
+    if (!may_sell(agent, lease_id)) {
         hang_up(agent);
         free(agent);
-        return 1;
+        return 4;
     }
     /* … the card is read and the acquirer is asked here; then, with what came of it: */
     new_transaction_id(transaction_id);

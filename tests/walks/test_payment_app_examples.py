@@ -79,6 +79,31 @@ def test_the_example_in_c_never_hangs_at_a_silent_socket(program: Path, tmp_path
         assert run(program, tmp_path / "silent.sock").returncode == 3
 
 
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [("OPERATION_RUNNING", 4), ("TERMINAL_LOCKED", 4), ("NOT_AUTHORISED", 3), ("TOO_MANY_LEASES", 3)],
+)
+def test_the_example_in_c_stops_a_sale_for_two_answers_only(
+    program: Path, tmp_path: Path, code: str, exit_code: int
+) -> None:
+    answer = '{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no","data":{"code":"%s","retry_after_s":5}}}\n'
+    serve = (
+        "import socket, sys\n"
+        "s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(8); print('up', flush=True)\n"
+        "c, _ = s.accept()\n"
+        "while c.recv(65536): c.sendall(sys.argv[2].encode())\n"
+    )
+    path = tmp_path / "refusing.sock"
+    server = subprocess.Popen([sys.executable, "-c", serve, str(path), answer % code], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        server.stdout.readline()
+        assert run(program, path).returncode == exit_code
+    finally:
+        server.kill()
+        server.communicate()
+
+
 @pytest.mark.parametrize("answer", ["", "{}\n", "HTTP/1.1 400\r\n\r\n", '{"error":{"code":-32700}}\n', "x" * 70_000])
 def test_the_example_in_c_takes_what_is_no_agent_for_silence(program: Path, tmp_path: Path, answer: str) -> None:
     serve = (
