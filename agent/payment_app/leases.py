@@ -16,8 +16,8 @@ class Lease:
     """A context manager. ``held``: the agent has granted it and no operation can begin.
 
     Without an answer from the agent (``held`` is False) the sale goes on all the same: that is the contract's rule. So
-    it does at any refusal that says nothing of this sale (`NotAuthorised`, too many leases). It is tried again at each renewal. A terminal that is locked or
-    being worked on refuses, before the sale begins.
+    it does at a refusal that says nothing of this sale (`NotAuthorised`, too many leases). It is tried again at each
+    renewal. A terminal that is locked or being worked on refuses, before the sale begins.
     """
 
     def __init__(
