@@ -278,6 +278,9 @@ def _check_meaning(settings: Settings, model: Model | None, reader: Reader) -> N
     names = [application.name for application in settings.application]
     for name in {name for name in names if names.count(name) > 1}:
         reader.problem("application", f"the name {name} stands twice")
+    units = [application.unit for application in settings.application]
+    for unit in {unit for unit in units if units.count(unit) > 1}:
+        reader.problem("application", f"the unit {unit} stands twice: one service is one application")
     _fitted, problems = fit(model, settings.devices, device_roots(settings))
     taken = {*settings.devices, *(model.devices if model else ())}
     for key, text in [*problems, *reach_problems(settings.reach, taken)]:

@@ -71,6 +71,7 @@ def build_orders(
     settings: Settings,
     *,
     policy: Callable[[], Policy | None],
+    policy_is_unusable: bool,
     database: Database,
     clock: Clock,
     pulses: Pulses,
@@ -122,7 +123,7 @@ def build_orders(
     inbox = Inbox(
         database=database,
         journal=runs,
-        intake=Intake(planner, policy, identity, clock),
+        intake=Intake(planner, policy, identity, clock, policy_is_unusable=policy_is_unusable),
         security=security,
         start=engine.take,
         clock=clock,

@@ -23,6 +23,7 @@ from agent.boot.trust import read_trust
 from agent.config import Loaded, keep_good_copy
 from agent.contract import card_data
 from agent.contract.about import TerminalInfo
+from agent.contract.health import DeviceHealth
 from agent.contract.policy import Policy
 from agent.contract.publication import Publication
 from agent.contract.rpc import ConfigResult
@@ -183,7 +184,7 @@ class _Agent:
             pulse=self._pulses.add("health"),
             gauge=power.take,
             address=self._address,
-            on_change=self._announcements.health,
+            on_change=self._health_changed,
         )
         self._monitor = health.monitor
         database.on_trouble(lambda bad, why: self._monitor.report("TXN-JRN-001", "journal", bad, why))
@@ -196,6 +197,7 @@ class _Agent:
         orders = build_orders(
             settings,
             policy=lambda: self._policy,
+            policy_is_unusable=bool(self._policy_problem),
             database=database,
             clock=clock,
             pulses=self._pulses,
@@ -272,6 +274,11 @@ class _Agent:
         return await self._session.announce_again() if self._session is not None else False
 
     # ── what the parts say of themselves ───────────────────────────────────────────────────────────────────────
+    def _health_changed(self, kind: str, data: object) -> None:
+        self._announcements.health(kind, data)
+        if self._session is not None and isinstance(data, DeviceHealth) and data.device == "link":
+            self._session.wake()  # a cable that is back need not wait for the end of a back-off
+
     def _link_changed(self, connected: bool, detail: str) -> None:
         self._link.changed(connected, detail)
         self._monitor.report("NET-MQT-001", "uplink", not connected, detail)

@@ -15,7 +15,7 @@ import structlog
 from msgspec.structs import replace
 
 from agent.commands.intake import Admission, Intake, LocalCaller, NotAuthentic
-from agent.commands.rules import Accepted, Contradiction, Decision, Facts, Known, Turned, admit
+from agent.commands.rules import MAX_KEPT, Accepted, Contradiction, Decision, Facts, Known, Overflow, Turned, admit
 from agent.commands.security_log import BAD_SIGNATURE, REFUSED_CALLER, REPLAY, SecurityLog
 from agent.contract.command import CommandState, LocalOrder, ReasonCode
 from agent.errors import Refused, StoreFull, StoreUnavailable
@@ -93,6 +93,12 @@ class Inbox:
                 field="command_id",
                 hint="use a new command_id",
             )
+        if isinstance(decision, Overflow):
+            raise Refused(
+                f"{MAX_KEPT} orders are on record here, and no more are kept",
+                reason=ReasonCode.QUEUE_FULL,
+                hint="orders are forgotten a week after their expiry; find out who gives so many",
+            )
         return runs.state_of(run)
 
     async def run(self) -> None:
@@ -152,6 +158,7 @@ class Inbox:
                     replay_floor=runs.replay_floor(db),
                     known_digest=runs.find_digest(db, admission.run.command_id),
                     waiting=runs.waiting_count(db),
+                    kept=runs.kept_count(db, MAX_KEPT),
                 ),
             )
             if isinstance(decision, Accepted | Turned):
@@ -178,6 +185,8 @@ class Inbox:
         match decision:
             case Contradiction():
                 self._security.note(REPLAY, admission.origin.source)
+            case Overflow():
+                self._security.note(REFUSED_CALLER, "too_many_orders")
             case Turned(phase, reason):
                 log.warning("order.refused", state=phase.value, reason=reason.code.value, **facts)
             case Accepted():
@@ -187,7 +196,7 @@ class Inbox:
         if isinstance(decision, Accepted | Turned) and not admission.site_wide:
             self._journal.changed(run, exclusive=admission.exclusive)
         if isinstance(decision, Accepted) or (
-            admission.site_wide and run.phase.is_final and not isinstance(decision, Contradiction)
+            admission.site_wide and run.phase.is_final and not isinstance(decision, Contradiction | Overflow)
         ):
             self._start(run, delay_s)
 

@@ -15,6 +15,8 @@ from agent.contract.command import CommandRequest, Reason, ReasonCode
 from agent.trust.policy import Verdict
 from agent.workflow.transition import Phase
 
+MAX_KEPT: Final = 65_536
+"""Orders on record, whatever became of them: what anybody entitled can make this terminal keep is bounded."""
 MAX_NOT_BEGUN: Final = 3 * MAX_WAITING  # so that asking how it is works while 32 wait, and a flood still ends somewhere
 LONGEST_LIFE: Final = timedelta(days=30)
 
@@ -36,7 +38,10 @@ class Asked(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True):
-    """What the terminal knows. ``known_digest``: of the recorded order with the same id; ``waiting``: not begun yet."""
+    """What the terminal knows.
+
+    ``known_digest``: of the recorded order with the same id; ``waiting``: not begun yet; ``kept``: on record.
+    """
 
     now: datetime
     clock_trusted: bool
@@ -44,6 +49,7 @@ class Facts(Struct, frozen=True):
     replay_floor: datetime | None
     known_digest: bytes | None
     waiting: int
+    kept: int = 0
 
 
 class Accepted(Struct, frozen=True):
@@ -65,13 +71,19 @@ class Contradiction(Struct, frozen=True):
     """Its id is known with another content: a security event, and nothing changes."""
 
 
-Decision = Accepted | Turned | Known | Contradiction
+class Overflow(Struct, frozen=True):
+    """No further order can be kept on record: it is counted, and leaves no row."""
+
+
+Decision = Accepted | Turned | Known | Contradiction | Overflow
 
 
 def admit(asked: Asked, facts: Facts) -> Decision:
     """Decide. A known id never gets a second row, so it goes first; all other checks have the contract's order."""
     if facts.known_digest is not None:
         return Known() if facts.known_digest == asked.digest else Contradiction()
+    if facts.kept >= MAX_KEPT:
+        return Overflow()
     if not asked.verdict.allowed:
         return _rejected(ReasonCode.NOT_AUTHORISED, asked.verdict.why_not)
     if asked.request is None:

@@ -134,8 +134,17 @@ def authorise(policy: Policy, rule: CommandRule, keys: Iterable[PolicyKey], now:
     return Verdict(True, people=tuple(sorted(people)))
 
 
-def authorise_local(policy: Policy | None, rule: CommandRule, rights: frozenset[str], now: datetime) -> Verdict:
-    """May a caller at the terminal order it? ``rights``: of ``support`` and ``admin``; an admin has both."""
+def authorise_local(
+    policy: Policy | None, rule: CommandRule, rights: frozenset[str], now: datetime, *, unusable: bool = False
+) -> Verdict:
+    """May a caller at the terminal order it?
+
+    Args:
+        rights: Of ``support`` and ``admin``; an admin has both.
+        unusable: There is a policy, and it cannot be used: what it may forbid is not known.
+    """
+    if unusable and rule.local != "support":
+        return Verdict(False, "the trust policy cannot be used, so only support may order, and only what is support's")
     if policy is not None and is_expired(policy, now):
         return Verdict(False, "the policy has expired")
     if rule.local is None:

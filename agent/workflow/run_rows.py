@@ -92,6 +92,13 @@ def waiting_count(db: Connection) -> int:
     return int(db.execute("SELECT count(*) FROM commands WHERE phase IN ('accepted', 'waiting')").fetchone()[0])
 
 
+def kept_count(db: Connection, enough: int) -> int:
+    """How many orders are on record; counted only where the numbers they span allow for ``enough`` of them."""
+    first, last = db.execute("SELECT min(number), max(number) FROM commands").fetchone()
+    spanned = 0 if first is None else int(last) - int(first) + 1
+    return spanned if spanned < enough else int(db.execute("SELECT count(*) FROM commands").fetchone()[0])
+
+
 def replay_floor(db: Connection) -> datetime | None:
     """The highest expiry ever forgotten; None before the first."""
     value = meta.get(db, REPLAY_FLOOR)

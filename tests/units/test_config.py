@@ -97,6 +97,14 @@ mid = "1234567890123456"
     assert len(problems) == 13
 
 
+def test_one_service_is_one_application(tmp_path: Path) -> None:
+    twice = "".join(f'[[application]]\nname = "{name}"\nunit = "payment.service"\n' for name in ("shop", "fuel"))
+    file = _write(tmp_path, GOOD + twice)
+    assert _problems(file) == [
+        f"{file}: application: the unit payment.service stands twice: one service is one application"
+    ]
+
+
 def test_a_wrong_unit_is_named(tmp_path: Path) -> None:
     problems = _problems(_write(tmp_path, GOOD + "[health]\ninterval_ms = 5\nread_deadline_s = '2s'\n"))
     assert any("use interval_s" in p for p in problems)

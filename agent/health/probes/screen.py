@@ -86,7 +86,7 @@ def sample_of(reading: ListedReading) -> Sample:
     if backlight is not None:
         if is_off is None:  # nothing but the backlight is known: unpowered is how it looks in standby
             is_off = not backlight.powered
-        seen["dark"] = None if is_off else not backlight.powered or backlight.brightness == 0
+        seen["dark"] = not is_off and (not backlight.powered or backlight.brightness == 0)  # in standby it is meant
     seen["off"] = is_off
     return Sample(True, seen, readings, details)
 

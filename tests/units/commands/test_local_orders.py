@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.commands import inbox
 from agent.commands.intake import LocalCaller
 from agent.contract.command import LocalOrder, ReasonCode, State
 from agent.errors import BadRequest, Refused
@@ -146,3 +147,22 @@ async def test_an_order_that_nobody_entitled_signed_is_refused_and_counted(polic
                 await room.inbox.order(LocalOrder(envelope=one), ADMIN)
             assert caught.value.reason == ReasonCode.NOT_AUTHORISED
         assert (await room.rows(), room.security.counts["SEC-SIG-001"]) == (0, 3)
+
+
+async def test_orders_that_cannot_be_kept_are_refused_without_a_row_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "MAX_KEPT", 2)
+    monkeypatch.setattr("agent.commands.rules.MAX_KEPT", 2)
+    async with open_room(tmp_path) as room:
+        for number in (1, 2):
+            await room.inbox.order(LocalOrder(f"c-{number}", "ping"), SUPPORTER)
+            await room.ended(f"c-{number}")
+        with pytest.raises(Refused) as refused:
+            await room.inbox.order(LocalOrder("c-3", "ping"), SUPPORTER)
+        assert refused.value.reason == ReasonCode.QUEUE_FULL
+        known = await room.inbox.order(LocalOrder("c-1", "ping"), SUPPORTER)
+        assert known.state is State.SUCCEEDED
+        rows = await room.database.read(lambda db: db.execute("SELECT count(*) FROM commands").fetchone()[0])
+        assert rows == 2
+        assert room.security.counts["SEC-AUT-001"] == 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from agent.commands.rules import Accepted, Asked, Contradiction, Facts, Known, Turned, admit
+from agent.commands.rules import MAX_KEPT, Accepted, Asked, Contradiction, Facts, Known, Overflow, Turned, admit
 from agent.contract.command import CommandRequest, Reason, ReasonCode, Target
 from agent.trust.policy import Verdict
 from agent.workflow.transition import Phase
@@ -109,3 +109,12 @@ def test_at_the_floor_is_refused_and_above_it_is_not() -> None:
 
 def test_an_untrusted_clock_does_not_call_an_order_early() -> None:
     assert _code(_times(HOUR, 2 * HOUR), replace(FACTS, clock_trusted=False)) is None
+
+
+def test_a_journal_that_is_full_of_orders_keeps_no_more_and_still_knows_those_it_has() -> None:
+    full = replace(FACTS, kept=MAX_KEPT)
+    assert admit(ASKED, replace(FACTS, kept=MAX_KEPT - 1)) == Accepted()
+    assert admit(ASKED, full) == Overflow()
+    assert admit(replace(ASKED, verdict=Verdict(False, "nobody")), full) == Overflow(), "a refusal would be a row, too"
+    assert admit(ASKED, replace(full, known_digest=b"digest")) == Known()
+    assert admit(ASKED, replace(full, known_digest=b"other")) == Contradiction()

@@ -239,7 +239,7 @@ UNLIT = Backlight(80, 0, 100, powered=False)
     ("reading", "seen"),
     [
         (ScreenReading(False, None, True, LIT), {"dark": False, "off": False, "backlight_missing": False}),
-        (ScreenReading(False, None, True, UNLIT), {"dark": None, "off": True, "backlight_missing": False}),
+        (ScreenReading(False, None, True, UNLIT), {"dark": False, "off": True, "backlight_missing": False}),
         (
             ScreenReading(True, Connector("unknown", True, "On", 0, 0, None), False, None),
             {"untold": True, "edid_damaged": None, "edid_lost": None, "off": False},

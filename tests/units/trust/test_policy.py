@@ -189,6 +189,14 @@ def test_local_rights(local: Any, rights: set[str], allowed: bool) -> None:
     assert authorise_local(None, rule, frozenset(rights), NOW).allowed is allowed
 
 
+def test_beside_a_policy_that_cannot_be_used_only_supports_own_orders_are_given_at_the_terminal() -> None:
+    everything = frozenset({"support", "admin"})
+    cases: tuple[tuple[Any, bool], ...] = (("support", True), ("admin", False), (None, False))
+    for local, allowed in cases:
+        rule = CommandRule(("operator",), local=local)
+        assert authorise_local(None, rule, everything, NOW, unusable=True).allowed is allowed
+
+
 def test_what_the_policy_does_not_list_has_the_default() -> None:
     policy = _policy(commands={"reset": {"roles": ["security"], "people": 3}})
     assert rule_for(policy, "reset") == CommandRule(("security",), people=3)
