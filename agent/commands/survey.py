@@ -87,13 +87,19 @@ class Survey:
         return self._local_time(self._clock.now())
 
     def now(self, past: Past = NO_PAST) -> Conditions:
-        """Everything but what depends on the order itself."""
-        since_boot_s = [one for one in (self._since_boot_s(), past.since_reboot_s) if one is not None]
+        """Everything but what depends on the order itself.
+
+        Operations that need no past are not held by battery or last start either: those are not read for them.
+        """
+        is_for_units = past is not NO_PAST
+        since_boot_s = (
+            [one for one in (self._since_boot_s(), past.since_reboot_s) if one is not None] if is_for_units else []
+        )
         return Conditions(
             now=self._clock.now(),
             clock_trusted=self._clock_trusted(),
             selling=self._selling(),
-            battery_pct=self._battery_pct(),
+            battery_pct=self._battery_pct() if is_for_units else None,
             since_boot_s=min(since_boot_s, default=None),
             unsettled_batch=past.unsettled_batch,
             tries=past.tries,
