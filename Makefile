@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test lab lint format bench docs docs-check setup broker clean
+.PHONY: run test lab lint format bench deb docs docs-check setup broker clean
 
 run: setup broker
 	$(BIN)/pos-agent demo $(ARGS)
@@ -14,6 +14,7 @@ test: setup broker
 
 lab: setup
 	@.ci/lab-setup
+	@.ci/deb-setup
 	POS_AGENT_LAB=$${POS_AGENT_LAB:-required} $(BIN)/python -m pytest -m lab tests/lab $(ARGS)
 
 lint: setup
@@ -27,6 +28,10 @@ format: setup
 
 bench: setup broker
 	$(BIN)/python -m tests.bench $(ARGS)
+
+deb: setup
+	@.ci/deb-setup
+	$(BIN)/python -m package.build_deb $(ARGS)
 
 docs: setup
 	$(BIN)/python -m docs._generate

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conditions import what_is_missing
-from tests.lab.release import lay_out, set_up
+from tests.lab.release import build_package, lay_out, set_up
 from tests.lab.root_filesystem import root_filesystem
 from tests.lab.terminal import Terminal
 
@@ -20,17 +20,29 @@ def _interrupted(*_: object) -> None:
 
 
 @pytest.fixture(scope="session")
-def layers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The release, and below it Debian."""
+def debian() -> Path:
+    """The root file system, without us."""
     missing = what_is_missing()
     if missing is not None and os.environ.get("POS_AGENT_LAB") == "required":
         pytest.fail(f"the lab must run here: {missing}")
     if missing is not None:
         pytest.skip(missing)
     signal.signal(signal.SIGTERM, _interrupted)  # a run that is ended leaves no container behind
+    return root_filesystem()
+
+
+@pytest.fixture(scope="session")
+def package(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package of this checkout."""
+    return build_package(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="session")
+def layers(debian: Path, package: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """What the package and an operator add, and below it Debian."""
     release = tmp_path_factory.mktemp("release")
-    lay_out(release)
-    return [release, root_filesystem()]
+    lay_out(release, package, debian)
+    return [release, debian]
 
 
 @pytest.fixture(scope="module")

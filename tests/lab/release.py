@@ -1,21 +1,17 @@
-"""The product as an operator installs it: a release below /opt, its units, its configuration, nothing of a checkout."""
+"""The product as an operator installs it: its Debian package and a configuration, nothing of a checkout."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import tomli_w
 
 import agent
-from tests.lab.terminal import Terminal
+from package.build_deb import build, own_architecture, source_epoch_s
+from tests.lab.terminal import PATH, Terminal
 
 ROOT = Path(__file__).parents[2]
-UNITS = "usr/lib/systemd/system"
 CONFIGURATION = {
     "mode": "development",
     "terminal": {"site": "shop-1", "terminal": "T-0001", "serial": "SN123"},
@@ -62,77 +58,47 @@ USERS = (
 MACHINE_LIST = {"units": ["payment.service"]}
 
 
-def lay_out(layer: Path) -> None:
-    """Everything below ``layer``, as it lies on a terminal below ``/``."""
-    release = layer / "opt/pos-agent/releases" / agent.__version__
-    packages = release / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
-    packages.mkdir(parents=True)
-    (layer / "opt/pos-agent/current").symlink_to(f"releases/{agent.__version__}")
-    (release / "bin").mkdir()
-    (release / "bin/python").symlink_to("/usr/bin/python3")
-    (release / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-    for name in ("agent", "drivers"):
-        shutil.copytree(ROOT / name, packages / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for distribution in _needed("pos-agent", {}).values():
-        _copy(distribution, packages)
-    # Bytecode is part of a release: the folder cannot be written by the agent.
-    compiling = [sys.executable, "-m", "compileall", "-q", "-o", "2", "-s", str(layer), "-p", "/", str(packages)]
-    subprocess.run(compiling, check=True)
-    _units(layer)
+# In a mount namespace of its own, so nothing stays mounted. Overlay folders must not lie on an overlay themselves.
+INSTALL = """set -eu
+mount -t tmpfs -o mode=0755 tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1/root"
+cp "$3" "$1/root/run/pos-agent.deb"
+chroot "$1/root" dpkg --install /run/pos-agent.deb
+rm "$1/root/run/pos-agent.deb"
+cp -a "$1/upper/." "$4"
+"""
+
+
+def build_package(folder: Path, version: str = agent.__version__) -> Path:
+    """The Debian package of this checkout."""
+    cache, architecture = ROOT / "build/wheels", own_architecture()
+    return build(folder, version=version, architecture=architecture, epoch_s=source_epoch_s(), cache=cache)
+
+
+def lay_out(layer: Path, package: Path, below: Path) -> None:
+    """What installing ``package`` onto ``below`` adds to it, and a configuration; nothing is started by it."""
+    scratch = layer.with_name(f"{layer.name}-scratch")
+    scratch.mkdir()
+    layer.chmod(0o755)  # it becomes the root folder
+    command = ["unshare", "--mount", "--propagation=private", "sh", "-c", INSTALL, "sh"]
+    command += [str(path) for path in (scratch, below, package, layer)]
+    environment = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, f"the package cannot be installed:\n{done.stdout}{done.stderr}"
     etc = layer / "etc/pos-agent"
-    etc.mkdir(parents=True)
     (etc / "agent.toml").write_text(tomli_w.dumps(CONFIGURATION))
     (etc / "machine.toml").write_text(tomli_w.dumps(MACHINE_LIST))
     payment = layer / "opt/payment/application.py"
     payment.parent.mkdir()
     payment.write_text(PAYMENT_APPLICATION)
-    (layer / "etc/systemd/system").mkdir(parents=True)
+    (layer / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
     (layer / "etc/systemd/system/payment.service").write_text(PAYMENT_UNIT)
 
 
 def set_up(terminal: Terminal) -> None:
     """What an operator types once the files are there."""
-    terminal.run("systemd-sysusers")
-    terminal.run("systemd-tmpfiles", "--create")
     for user, groups in USERS:
         terminal.run("useradd", "--system", *(["--groups", groups] if groups else []), user)
-    terminal.run("systemctl", "daemon-reload")
-    terminal.run("systemctl", "enable", "--now", "pos-agent-machine.path", "pos-agent.service", "payment.service")
-
-
-def _units(layer: Path) -> None:
-    units = layer / UNITS
-    units.mkdir(parents=True)
-    for file in (ROOT / "systemd").iterdir():
-        if file.suffix in {".service", ".socket", ".path", ".timer", ".target"}:
-            shutil.copy(file, units / file.name)
-    for kind in ("sysusers", "tmpfiles"):
-        folder = layer / f"usr/lib/{kind}.d"
-        folder.mkdir(parents=True)
-        shutil.copy(ROOT / f"systemd/pos-agent.{kind}.conf", folder / "pos-agent.conf")
-
-
-def _needed(name: str, found: dict[str, importlib.metadata.Distribution]) -> dict[str, importlib.metadata.Distribution]:
-    """Run-time dependencies of ``name``, without itself."""
-    for requirement in importlib.metadata.distribution(name).requires or []:
-        if "extra ==" in requirement:
-            continue
-        match = re.match(r"[A-Za-z0-9._-]+", requirement)
-        assert match is not None
-        try:
-            distribution = importlib.metadata.distribution(match[0])
-        except importlib.metadata.PackageNotFoundError:
-            continue  # for another platform or interpreter
-        if match[0] not in found:
-            found[match[0]] = distribution
-            _needed(match[0], found)
-    return found
-
-
-def _copy(distribution: importlib.metadata.Distribution, packages: Path) -> None:
-    for file in distribution.files or []:
-        if ".." in file.parts or "__pycache__" in file.parts:
-            continue  # programs of bin/
-        target = packages / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(str(distribution.locate_file(file)), target)
+    terminal.run("systemctl", "enable", "--now", "payment.service")
+    terminal.run("systemctl", "start", "pos-agent.service")  # it did at boot; this waits until it is ready

@@ -1,4 +1,4 @@
-"""The terminal's root file system: Debian with systemd and Python, built once and kept until its recipe changes.
+"""The terminal's root file system: Debian with systemd and what the package depends on, kept until its recipe changes.
 
 ``python -m tests.lab.root_filesystem`` prints its folder, building it when it is not there: about half a minute, and
 190 MB in ``/var/cache/pos-agent-lab`` (``POS_AGENT_LAB_CACHE`` names another folder).
@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.lab.conditions import DEBIAN
 
 CACHE = Path(os.environ.get("POS_AGENT_LAB_CACHE", "/var/cache/pos-agent-lab"))
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-nacl", "procps")
 LEFT_OUT = ("man", "doc", "locale", "info")
 # What a container of a minute has no use for; each would cost boot time or a failed unit.
 MASKED = (
