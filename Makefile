@@ -14,7 +14,6 @@ test: setup broker
 
 lab: setup
 	@.ci/lab-setup
-	@.ci/deb-setup
 	POS_AGENT_LAB=$${POS_AGENT_LAB:-required} $(BIN)/python -m pytest -m lab tests/lab $(ARGS)
 
 lint: setup
@@ -30,7 +29,6 @@ bench: setup broker
 	$(BIN)/python -m tests.bench $(ARGS)
 
 deb: setup
-	@.ci/deb-setup
 	$(BIN)/python -m package.build_deb $(ARGS)
 
 docs: setup

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -45,19 +46,29 @@ EXAMPLES: Final = (
 SCRIPTS: Final = ("postinst", "prerm", "postrm")
 
 
-def stage(root: Path, version: str, architecture: str, found: list[Path], epoch_s: int) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """Which package; ``maintainer`` is a name and an address, ``epoch_s`` the time of every file."""
+
+    version: str
+    architecture: str
+    epoch_s: int
+    maintainer: str = texts.MAINTAINER
+
+
+def stage(root: Path, wanted: Wanted, found: list[Path]) -> None:
     """Every file of the package below ``root``, as it lies on a terminal below ``/``; ``found`` are the wheels."""
-    release = root / "opt/pos-agent/releases" / version
+    release = root / "opt/pos-agent/releases" / wanted.version
     packages = release / f"lib/python{PYTHON}/site-packages"
     packages.mkdir(parents=True)
     for name in ("agent", "drivers"):
         shutil.copytree(ROOT / name, packages / name, ignore=shutil.ignore_patterns("__pycache__"))
     says = packages / "agent/__init__.py"
-    says.write_text(texts.with_version(says.read_text(), version))
+    says.write_text(texts.with_version(says.read_text(), wanted.version))
     for wheel in found:
         unpack(wheel, packages)
     # Only these two of Debian's: one could have structlog find Debian's `rich`, which must never be beside it.
-    triple = texts.MACHINES[architecture][1]
+    triple = texts.MACHINES[wanted.architecture][1]
     for name in ("nacl", f"_cffi_backend.cpython-{PYTHON.replace('.', '')}-{triple}.so"):
         (packages / name).symlink_to(f"{DEBIAN_MODULES}/{name}")
     (release / "bin").mkdir()
@@ -77,33 +88,42 @@ def stage(root: Path, version: str, architecture: str, found: list[Path], epoch_
                 _copy(file, root / f"usr/lib/{kind}.d" / file.name.replace(f".{kind}", ""))
     for model in sorted((ROOT / "config/models").glob("*.toml")):
         _copy(model, root / "etc/pos-agent/models" / model.name)
-    _documents(root / "usr/share/doc/pos-agent", version, epoch_s)
+    _documents(root / "usr/share/doc/pos-agent", wanted)
     _copy(ROOT / "package/lintian-overrides", root / "usr/share/lintian/overrides/pos-agent")
 
 
-def build(output: Path, *, version: str, architecture: str, epoch_s: int, cache: Path) -> Path:
-    """The package, ``pos-agent_<version>_<architecture>.deb`` in ``output``.
+def build(output: Path, wanted: Wanted, cache: Path) -> Path:
+    """Fetch the libraries into ``cache``, where they are not yet there, and `pack`.
 
     Raises:
         CannotBuild: The version is no release's, or a library is not there for this architecture.
     """
-    texts.checked_version(version)
+    texts.checked_version(wanted.version)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = texts.bundled(project["dependencies"])
-    found = wheels(cache, names, ROOT / "constraints.txt", architecture)
+    return pack(output, wanted, wheels(cache, names, ROOT / "constraints.txt", wanted.architecture))
+
+
+def pack(output: Path, wanted: Wanted, found: list[Path]) -> Path:
+    """The package with the wheels ``found``: ``pos-agent_<version>_<architecture>.deb`` in ``output``.
+
+    Raises:
+        CannotBuild: Not on a Debian.
+    """
+    if shutil.which("dpkg-deb") is None:
+        raise CannotBuild("dpkg-deb is missing: a Debian package is made on a Debian")
     output.mkdir(parents=True, exist_ok=True)
-    package = output / f"pos-agent_{version}_{architecture}.deb"
+    package = output / f"pos-agent_{wanted.version}_{wanted.architecture}.deb"
     with tempfile.TemporaryDirectory(prefix="pos-agent-deb-") as scratch:
         root = Path(scratch) / "root"
         root.mkdir()
-        stage(root, version, architecture, found, epoch_s)
-        files = _settle(root)
-        _control_files(root, version, architecture, files)
+        stage(root, wanted, found)
+        _control_files(root, wanted, _settle(root))
         for path in (root, *root.rglob("*")):
-            os.utime(path, (epoch_s, epoch_s), follow_symlinks=False)
-        pack = ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz", "--build", str(root), f"{package}.new"]
-        environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch_s)}
-        subprocess.run(pack, check=True, env=environment, stdout=subprocess.DEVNULL)
+            os.utime(path, (wanted.epoch_s, wanted.epoch_s), follow_symlinks=False)
+        command = ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz", "--build", str(root), f"{package}.new"]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": str(wanted.epoch_s)}
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     Path(f"{package}.new").rename(package)
     return package
 
@@ -130,12 +150,12 @@ def own_architecture() -> str:
     return done.stdout.strip()
 
 
-def _documents(folder: Path, version: str, epoch_s: int) -> None:
+def _documents(folder: Path, wanted: Wanted) -> None:
     for name in EXAMPLES:
         _copy(ROOT / name, folder / "examples" / Path(name).name)
     _copy(ROOT / "package/copyright", folder / "copyright")
     for name, text in (
-        ("changelog.gz", texts.changelog(version, epoch_s)),
+        ("changelog.gz", texts.changelog(wanted.version, wanted.epoch_s, wanted.maintainer)),
         ("CHANGELOG.md.gz", (ROOT / "CHANGELOG.md").read_text()),
     ):
         (folder / name).write_bytes(gzip.compress(text.encode(), mtime=0))
@@ -147,8 +167,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _settle(root: Path) -> list[Path]:
-    """Modes that do not depend on the builder's; returns everything below ``root``."""
-    everything = sorted(root.rglob("*"))
+    """Modes that do not depend on the builder's; returns ``root`` and everything below it."""
+    everything = [root, *sorted(root.rglob("*"))]
     for path in everything:
         if not path.is_symlink():
             runs = path.is_dir() or path.parent.name == "bin"
@@ -156,7 +176,7 @@ def _settle(root: Path) -> list[Path]:
     return everything
 
 
-def _control_files(root: Path, version: str, architecture: str, staged: list[Path]) -> None:
+def _control_files(root: Path, wanted: Wanted, staged: list[Path]) -> None:
     files = [path for path in staged if path.is_file() and not path.is_symlink()]
     names = {path: str(path.relative_to(root)) for path in files}
     sizes = [path.stat().st_size if path in names else None for path in staged]
@@ -164,7 +184,9 @@ def _control_files(root: Path, version: str, architecture: str, staged: list[Pat
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
     content = {
-        "control": texts.control(version, architecture, texts.installed_size_kib(sizes)),
+        "control": texts.control(
+            wanted.version, wanted.architecture, texts.installed_size_kib(sizes), wanted.maintainer
+        ),
         "conffiles": "".join(f"/{name}\n" for name in names.values() if name.startswith("etc/")),
         "md5sums": texts.md5sums(
             {name: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() for path, name in names.items()}
@@ -172,7 +194,7 @@ def _control_files(root: Path, version: str, architecture: str, staged: list[Pat
         "triggers": (ROOT / "package/maintainer/triggers").read_text(),
     }
     for name in SCRIPTS:
-        content[name] = (ROOT / "package/maintainer" / name).read_text().replace("@VERSION@", version)
+        content[name] = (ROOT / "package/maintainer" / name).read_text().replace("@VERSION@", wanted.version)
     for name, text in content.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755 if name in SCRIPTS else 0o644)
@@ -185,15 +207,11 @@ def main() -> int:
     parser.add_argument("--version", default=agent.__version__, help="of the release, default: %(default)s")
     parser.add_argument("--architecture", default=own_architecture(), choices=sorted(texts.MACHINES))
     parser.add_argument("--cache", type=Path, default=ROOT / "build/wheels", metavar="FOLDER", help="fetched libraries")
+    parser.add_argument("--maintainer", default=texts.MAINTAINER, help="name and address, default: %(default)s")
     asked = parser.parse_args()
     try:
-        package = build(
-            asked.output,
-            version=asked.version,
-            architecture=asked.architecture,
-            epoch_s=source_epoch_s(),
-            cache=asked.cache,
-        )
+        wanted = Wanted(asked.version, asked.architecture, source_epoch_s(), asked.maintainer)
+        package = build(asked.output, wanted, asked.cache)
     except CannotBuild as err:
         print(f"no package: {err}", file=sys.stderr)
         return 1

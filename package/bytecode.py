@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OURS = ("agent", "drivers")
-# What the standard library imports only when it is needed: a host's name is looked up.
-ALSO = ("encodings.idna",)
+# What the standard library imports only when it is needed: for work in a thread, and for a host's name.
+ALSO = ("concurrent.futures.thread", "encodings.idna")
 
 
 def main(release: Path, current: Path) -> int:
@@ -46,7 +46,7 @@ def main(release: Path, current: Path) -> int:
     for source in [*map(str, files), *(one for one in loaded if one is not None and one.endswith(".py"))]:
         if source != __file__ and not os.path.exists(importlib.util.cache_from_source(source)):
             with contextlib.suppress(py_compile.PyCompileError, OSError):
-                py_compile.compile(source)
+                py_compile.compile(source, doraise=True)
     below = new / release.relative_to("/")
     (new / current.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
     below.rename(new / current.relative_to("/"))
@@ -59,7 +59,11 @@ def _names(file: Path, packages: Path) -> Iterator[str]:
     """The module itself, and every module that it imports by an absolute name, wherever in the file."""
     parts = file.relative_to(packages).with_suffix("").parts
     yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:

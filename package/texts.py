@@ -62,13 +62,13 @@ def wheel_platforms(architecture: str) -> list[str]:
     return [f"manylinux_2_{minor}_{machine}" for minor in reversed(GLIBC_MINORS)] + [f"linux_{machine}"]
 
 
-def control(version: str, architecture: str, size_kib: int) -> str:
+def control(version: str, architecture: str, size_kib: int, maintainer: str) -> str:
     """The control file."""
     depends = ["python3 (>= 3.11)", "python3 (<< 3.12)", *FROM_DEBIAN.values(), "libc6 (>= 2.28)", "systemd (>= 252)"]
     return f"""Package: pos-agent
 Version: {version}
 Architecture: {architecture}
-Maintainer: {MAINTAINER}
+Maintainer: {maintainer}
 Installed-Size: {size_kib}
 Depends: {", ".join(depends)}
 Suggests: mosquitto, acl
@@ -82,14 +82,14 @@ Description: agent of a payment terminal
 """
 
 
-def changelog(version: str, epoch_s: int) -> str:
+def changelog(version: str, epoch_s: int, maintainer: str) -> str:
     """Debian's own form; what changed stands in ``CHANGELOG.md`` beside it."""
     day = datetime.fromtimestamp(epoch_s, tz=UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
     return f"""pos-agent ({version}) stable; urgency=medium
 
   * Release {version}; /usr/share/doc/pos-agent/CHANGELOG.md.gz says what it brings.
 
- -- {MAINTAINER}  {day}
+ -- {maintainer}  {day}
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import tomli_w
 
 import agent
-from package.build_deb import build, own_architecture, source_epoch_s
+from package.build_deb import Wanted, build, own_architecture, source_epoch_s
 from tests.lab.terminal import PATH, Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -72,8 +72,7 @@ cp -a "$1/upper/." "$4"
 
 def build_package(folder: Path, version: str = agent.__version__) -> Path:
     """The Debian package of this checkout."""
-    cache, architecture = ROOT / "build/wheels", own_architecture()
-    return build(folder, version=version, architecture=architecture, epoch_s=source_epoch_s(), cache=cache)
+    return build(folder, Wanted(version, own_architecture(), source_epoch_s()), ROOT / "build/wheels")
 
 
 def lay_out(layer: Path, package: Path, below: Path) -> None:

@@ -99,17 +99,41 @@ def test_a_package_is_installed_configured_upgraded_and_removed_and_no_record_is
     fresh.run("systemctl", "start", UNIT)
 
     # Removed, with all that it made but the journal; installed again, it runs at once, with every record.
-    fresh.run("dpkg", "--remove", "pos-agent")
+    said = fresh.run("sh", "-c", "dpkg --remove pos-agent 2>&1")
+    assert "warning" not in said
     assert fresh.show(UNIT, "ActiveState") == "inactive"
     assert not exists(fresh, "/opt/pos-agent")
-    assert "is kept" in fresh.run("dpkg", "--purge", "pos-agent")
-    assert not exists(fresh, "/etc/pos-agent/models")
-    assert exists(fresh, "/var/lib/pos-agent/agent.db")
-    said = install(fresh, "this")  # an older release goes on with the journal too
-    assert "warning" not in said
+    install(fresh, "this")  # an older release goes on with the journal of a newer one
     assert fresh.run("readlink", CURRENT).strip() == f"releases/{agent.__version__}"
     main_pid(fresh)
     assert records(fresh) == 4
+
+    # Purged: still with the journal. Installed on a bad configuration it is not started, and says what is wrong.
+    assert "is kept" in fresh.run("dpkg", "--purge", "pos-agent")
+    assert not exists(fresh, "/etc/pos-agent/models")
+    assert exists(fresh, "/var/lib/pos-agent/agent.db")
+    fresh.run("tee", "/etc/pos-agent/agent.toml", stdin="[terminal]\nsiet = 1\n")
+    said = install(fresh, "this")
+    assert "siet" in said
+    assert "Correct what is listed above" in said
+    assert fresh.show(UNIT, "ActiveState") == "inactive"
+    configure(fresh)
+    fresh.run("systemctl", "start", UNIT)
+    assert records(fresh) == 4
+
+
+def test_an_upgrade_that_is_cut_off_leaves_an_agent_that_runs_and_can_be_given_up(terminal: Terminal) -> None:
+    scripts = "/var/lib/dpkg/info/pos-agent"
+    terminal.run(f"{scripts}.prerm", "upgrade", NEXT)
+    folder = f"/opt/pos-agent/releases/{agent.__version__}"
+    terminal.run("mv", folder, f"{folder}.away")  # as dpkg removes it
+    terminal.reboot()
+    pay(terminal, 10)
+    terminal.run("mv", f"{folder}.away", folder)
+    terminal.run(f"{scripts}.postinst", "abort-upgrade", NEXT)
+    assert terminal.run("readlink", CURRENT).strip() == f"releases/{agent.__version__}"
+    assert terminal.run("ls", "-A", "/opt/pos-agent/releases").split() == [agent.__version__]
+    assert exists(terminal, f"{CURRENT}/bytecode/usr/lib/python3.11")
 
 
 def test_a_newer_release_that_an_update_brought_stays_the_current_one(terminal: Terminal, package: Path) -> None:
@@ -129,17 +153,22 @@ def test_every_module_of_a_start_comes_from_bytecode_that_the_agent_cannot_write
     terminal.run("rm", "-f", "/run/imports")
     terminal.drop_in(UNIT, "StandardError=file:/run/imports")
     terminal.drop_in(UNIT, f"ExecStart=\nExecStart={RUN.format(more='-v')}")
+    uplink = "/etc/pos-agent/agent.d/uplink.toml"  # with a broker's name to look up
+    terminal.run("mkdir", "-p", str(Path(uplink).parent))
+    terminal.run("tee", uplink, stdin='[uplink]\nhost = "broker.invalid"\nport = 8883\ndown_fault_after_s = 5.0\n')
     try:
         terminal.run("systemctl", "restart", UNIT)
         pay(terminal, 5)
+        terminal.wait(lambda: "NET-MQT-001" in terminal.run("posctl", "health", check=False), what="the broker's fault")
         terminal.run("systemctl", "stop", UNIT)
         lines = terminal.run("cat", "/run/imports").splitlines()
     finally:
-        terminal.run("rm", "-r", f"/etc/systemd/system/{UNIT}.d")
+        terminal.run("rm", "-r", uplink, f"/etc/systemd/system/{UNIT}.d")
         terminal.run("systemctl", "daemon-reload")
         terminal.run("systemctl", "start", UNIT)
-    compiled = [line for line in lines if line.startswith("# code object from '/") and line.endswith(".py'")]
+    compiled = [line for line in lines if line.startswith("# code object from /") and line.endswith(".py")]
     assert len([line for line in lines if line.startswith("# code object from '/") and ".opt-2.pyc" in line]) > 150
+    assert any("/encodings/idna." in line for line in lines)  # the name was looked up
     assert compiled == []
     with pytest.raises(CommandFailed, match="Permission denied"):
         terminal.run_as("pos-agent", [], "touch", f"{CURRENT}/bytecode/usr/written")
