@@ -5,9 +5,9 @@ Part of the package; its maintainer script runs it on the terminal, as root, by 
     RELEASE/bin/python -I -OO -X pycache_prefix=RELEASE/bytecode.new RELEASE/libexec/bytecode.py RELEASE CURRENT
 
 Debian ships no bytecode for ``-OO``: without this every start compiles some 200 files, and keeps the memory of it.
-Importing is what writes the files, so exactly what can be imported is there: all of our own, and every library that one
-of our files names, at its top or within a function. They are found by the path of the source file, which the daemon
-reaches through ``CURRENT``. Standard library only.
+Importing is what writes the files, so exactly what can be imported is there: all of our own that runs on a terminal,
+and every library that one of these files names, at its top or within a function. They are found by the path of the
+source file, which the daemon reaches through ``CURRENT``. Standard library only.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OURS = ("agent", "drivers")
+# For a developer's machine: on a terminal nobody starts these.
+LEFT_OUT = ("agent.demo", "drivers.emulators")
 # What the standard library imports only when it is needed: for work in a thread, and for a host's name.
 ALSO = ("concurrent.futures.thread", "encodings.idna")
 
@@ -38,9 +40,11 @@ def main(release: Path, current: Path) -> int:
     sys.dont_write_bytecode = False
     packages = release / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     files = [file for name in OURS for file in sorted((packages / name).rglob("*.py"))]
+    files = [file for file in files if not _module(file, packages).startswith(LEFT_OUT)]
     for name in [*(one for file in files for one in _names(file, packages)), *ALSO]:
-        with contextlib.suppress(Exception, SystemExit):
-            importlib.import_module(name)
+        if not name.startswith(LEFT_OUT):
+            with contextlib.suppress(Exception, SystemExit):
+                importlib.import_module(name)
     # Loaded before the folder was emptied, or not importable here.
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     for source in [*map(str, files), *(one for one in loaded if one is not None and one.endswith(".py"))]:
@@ -55,10 +59,14 @@ def main(release: Path, current: Path) -> int:
     return 0
 
 
+def _module(file: Path, packages: Path) -> str:
+    parts = file.relative_to(packages).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 def _names(file: Path, packages: Path) -> Iterator[str]:
     """The module itself, and every module that it imports by an absolute name, wherever in the file."""
-    parts = file.relative_to(packages).with_suffix("").parts
-    yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    yield _module(file, packages)
     try:
         tree = ast.parse(file.read_bytes())
     except SyntaxError:

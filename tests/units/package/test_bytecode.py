@@ -13,7 +13,8 @@ SCRIPT = Path(__file__).parents[3] / "package/bytecode.py"
 MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
 SOURCES = {
     "agent/__init__.py": '"""Ours."""\n',
-    "agent/lazy.py": "def later() -> None:\n    import colorsys\n",
+    "agent/demo/tour.py": "",
+    "agent/lazy.py": "def later() -> None:\n    import agent.demo.tour, colorsys\n",
     "drivers/__init__.py": "",
     "drivers/absent.py": "import a_library_that_is_not_here\n",
     "drivers/broken.py": "this is no Python\n",
@@ -66,6 +67,7 @@ def test_our_modules_and_what_they_import_at_any_time_are_found_through_current(
     assert (made.returncode, made.stderr, made.stdout) == (0, "", "")
     said = imports(release, "import agent.lazy, colorsys, encodings.idna")
     assert compiled_anew(said) == []
+    assert not list((release / "bytecode").rglob("tour*"))
     assert f"current/bytecode{release.parents[1]}/current/lib/python{MINOR}/site-packages/agent/lazy" in said
     assert not (release / "bytecode.new").exists()
 
