@@ -2,8 +2,8 @@
 
 Within one turn of the loop a process is worked for only so long, over all of its connections, and all together only so
 long. Who has more to do waits for a later turn, in the order of asking and process after process. A process that was
-alone in this turn and the one before has all but one share: what it sends at once is stored at once, in one commit. While
-nobody has that much to do, this costs two looks at the clock a frame and no wake-up.
+alone in this turn and the one before has all but one share: what it sends at once is stored at once, in one commit.
+While nobody has that much to do, this costs two looks at the clock a frame and no wake-up.
 """
 
 from __future__ import annotations
