@@ -38,7 +38,7 @@ class Turns:
         self._waiting: OrderedDict[int, deque[Callable[[], None]]] = OrderedDict()
 
     def left_s(self, pid: int) -> float:
-        """For how long this process may be worked for now; nothing or less: it has to `wait`."""
+        """For how long this process may be worked for at present; nothing or less: it has to `wait`."""
         if not self._waiting and self._loop.time() - self._began_s > self._of_all_s:
             self._begin()
         of_all_s = self._of_all_s - self._used_by_all_s

@@ -6,20 +6,19 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from agent.contract.command import ReasonCode
-from agent.errors import Refused, Unavailable
-from agent.machine.acts import Act, Outcome, done_or_raise, state_or_raise
+from agent.errors import Unavailable
+from agent.machine.acts import Act, Outcome
+from agent.machine.kept import KeptMachine
 from agent.machine.machine import UnitState
 from agent.machine.supervisor_wire import Answer, Request, decode_answer, encode_line
-from agent.runtime.boot_identity import read_boot_id
 
 ASK_TIMEOUT_S: Final = 5.0
 ACT_TIMEOUT_S: Final = 150.0
-"""A unit may take long to stop and to be ready again; the command's own step has its own, shorter limit."""
+"""A unit may take long to stop and to be ready again."""
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 
-class SupervisedMachine:
+class SupervisedMachine(KeptMachine):
     """A `Machine` behind a unix socket.
 
     Args:
@@ -29,22 +28,8 @@ class SupervisedMachine:
     kind = "supervisor"
 
     def __init__(self, socket: Path, *, units: frozenset[str], own_unit: str, procfs: Path) -> None:
+        super().__init__(units=units, own_unit=own_unit, procfs=procfs, listed_where="under [machine] units")
         self._socket = socket
-        self._own_unit = own_unit
-        self._units = units
-        self._procfs = procfs
-
-    @property
-    def units(self) -> frozenset[str]:
-        return self._units
-
-    @property
-    def own_unit(self) -> str:
-        return self._own_unit
-
-    def boot_id(self) -> str:
-        """Of the emulated machine, as the supervisor wrote it."""
-        return read_boot_id(self._procfs)
 
     async def unit_state(self, unit: str) -> UnitState:
         """How the supervisor sees it."""
@@ -54,29 +39,7 @@ class SupervisedMachine:
             raise Unavailable("the supervisor did not say how the unit is", hint=answer.problem)
         return answer.state
 
-    async def restart(self, unit: str, order_id: str) -> UnitState:
-        """Stopped and started again. Asked by the agent of itself it does not return."""
-        self._listed(unit)
-        return state_or_raise(await self._act(Act(order_id, "restart", unit)))
-
-    async def reinitialise(self, unit: str, order_id: str) -> UnitState:
-        """Stopped, its cache folders emptied, started again."""
-        self._listed(unit)
-        return state_or_raise(await self._act(Act(order_id, "reinitialise", unit)))
-
-    async def reboot(self, order_id: str) -> None:
-        """All units ended in order; the emulated machine gets another boot id; all started again."""
-        done_or_raise(await self._act(Act(order_id, "reboot")))
-
-    def _listed(self, unit: str) -> None:
-        if unit != self._own_unit and unit not in self._units:
-            raise Refused(
-                "the unit is not one that may be touched",
-                reason=ReasonCode.INVALID_ARGUMENTS,
-                hint="list it under [machine] units",
-            )
-
-    async def _act(self, act: Act) -> Outcome:
+    async def _perform(self, act: Act) -> Outcome:
         answer = await self._ask(Request(act.verb, act.unit, act.order_id), ACT_TIMEOUT_S)
         if answer.outcome is None or answer.outcome.act != act:
             raise Unavailable("the supervisor did not say what became of the act", hint=answer.problem)

@@ -19,11 +19,10 @@ from typing import Final
 
 import msgspec
 
-from agent.contract.command import ReasonCode
-from agent.errors import Refused, Unavailable
-from agent.machine.acts import Act, Answered, Asked, Outcome, done_or_raise, state_or_raise
+from agent.errors import Unavailable
+from agent.machine.acts import Act, Answered, Asked, Outcome
+from agent.machine.kept import KeptMachine
 from agent.machine.machine import UnitState
-from agent.runtime.boot_identity import read_boot_id
 from agent.runtime.clock import Clock
 
 ACT_TIMEOUT_S: Final = 180.0
@@ -33,7 +32,7 @@ _LONGEST_LOOK_S: Final = 0.5
 _MAX_ANSWER_BYTES: Final = 16 * 1024
 
 
-class SystemdMachine:
+class SystemdMachine(KeptMachine):
     """A `Machine` behind request files.
 
     Args:
@@ -56,27 +55,14 @@ class SystemdMachine:
         systemd_run: Path = Path("/run/systemd"),
         answers: Path = Path("/run/pos-agent-machine"),
     ) -> None:
+        where = "under [machine] units, and in root's own /etc/pos-agent/machine.toml"
+        super().__init__(units=units, own_unit=own_unit, procfs=procfs, listed_where=where)
         self._outgoing = run / "machine"
         self._requests = self._outgoing / "requests"
         self._answers = answers
         self._clock = clock
-        self._own_unit = own_unit
-        self._units = units
-        self._procfs = procfs
         self._cgroups = cgroups
         self._invocations = systemd_run / "units"
-
-    @property
-    def units(self) -> frozenset[str]:
-        return self._units
-
-    @property
-    def own_unit(self) -> str:
-        return self._own_unit
-
-    def boot_id(self) -> str:
-        """The kernel's."""
-        return read_boot_id(self._procfs)
 
     async def unit_state(self, unit: str) -> UnitState:
         """``active`` with processes, ``activating`` between two of them, else ``inactive``; a few small reads."""
@@ -92,28 +78,6 @@ class SystemdMachine:
             return UnitState(unit, "activating", None, invocation)
         main = [pid for pid in processes if self._parent(pid) == 1]
         return UnitState(unit, "active", main[0] if len(main) == 1 else None, invocation)
-
-    async def restart(self, unit: str, order_id: str) -> UnitState:
-        """``systemctl restart``. Asked by the agent of itself it does not return."""
-        self._listed(unit)
-        return state_or_raise(await self._perform(Act(order_id, "restart", unit)))
-
-    async def reinitialise(self, unit: str, order_id: str) -> UnitState:
-        """Stopped, its ``CacheDirectory=`` emptied, started."""
-        self._listed(unit)
-        return state_or_raise(await self._perform(Act(order_id, "reinitialise", unit)))
-
-    async def reboot(self, order_id: str) -> None:
-        """``systemctl reboot``; returns when the job is queued."""
-        done_or_raise(await self._perform(Act(order_id, "reboot")))
-
-    def _listed(self, unit: str) -> None:
-        if unit != self._own_unit and unit not in self._units:
-            raise Refused(
-                "the unit is not one that may be touched",
-                reason=ReasonCode.INVALID_ARGUMENTS,
-                hint="list it under [machine] units, and in root's own /etc/pos-agent/machine.toml",
-            )
 
     # ── acts ───────────────────────────────────────────────────────────────────────────────────────────────────
     async def _perform(self, act: Act) -> Outcome:

@@ -48,7 +48,10 @@ async def test_counters_advance_so_that_percentages_are_real(tmp_path: Path) -> 
         board.apply({"cpu_busy_pct": 50})
         source = HOST_SOURCES["cpu"](Board(board.folder / "proc", board.folder / "sys", tmp_path))
         source.read()
-        await asyncio.sleep(1.0)
+        until_s = board.counters.uptime_s + 1.0  # a hundred ticks of the counters
+        async with asyncio.timeout(DEADLINE_S):
+            while board.counters.uptime_s < until_s:
+                await asyncio.sleep(0.02)
         reading = source.read()
         assert isinstance(reading, CpuReading)
         assert reading.busy_pct is not None
