@@ -22,6 +22,7 @@ STEPS: tuple[tuple[str, Callable[[Tour], str]], ...] = (
     ("The printer is unplugged and plugged in again", steps_devices.unplugged),
     ("A key is stuck, and nobody learns which", steps_devices.keypad_stuck),
     ("The keypad goes and comes back, and the screen's cable", steps_devices.keypad_and_screen_gone),
+    ("The screen is off while it should show something", steps_devices.screen_off),
     ("The network cable is pulled, and a kernel file blocks its reader", steps_devices.board),
     ("A signed order is carried out", steps_orders.ping),
     ("One order sent twice happens once", steps_orders.test_slip_once),

@@ -70,6 +70,14 @@ def keypad_and_screen_gone(tour: Tour) -> str:
     return "broker: HW-KPD-001 and HW-SCR-001 while they were gone, ok after they came back"
 
 
+def screen_off(tour: Tour) -> str:
+    tour.terminal.board.set(backlight_off=True)
+    tour.must_have_fault("HW-SCR-002")
+    tour.terminal.board.set(backlight_off=False)
+    tour.await_health("screen-0", state="ok")
+    return "broker: HW-SCR-002 while the lamp behind the picture was off, then ok"
+
+
 def board(tour: Tour) -> str:
     tour.terminal.board.set(carrier=False)
     tour.must_have_fault("NET-LNK-001")

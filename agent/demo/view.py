@@ -35,6 +35,7 @@ def things_to_try(terminal: DemoTerminal) -> list[tuple[str, list[str]]]:
         ("the printer's cover is opened; closed", switch("printer", "cover_open")),
         ("a key of the keypad is stuck; released", switch("keypad", "stuck")),
         ("the screen's cable is pulled; plugged in", switch("board", "screen_disconnected")),
+        ("the screen is off; on", switch("board", "backlight_off")),
         (
             "the cutter jams; the paper is taken out; a signed reset",
             [*switch("printer", "cutter_error"), f"{posctl} {fleet} reset level=device {printer}"],
