@@ -23,7 +23,7 @@ from agent.boot.trust import read_trust
 from agent.config import Loaded, keep_good_copy
 from agent.contract import card_data
 from agent.contract.about import TerminalInfo
-from agent.contract.health import DeviceHealth
+from agent.contract.health import DeviceHealth, State
 from agent.contract.policy import Policy
 from agent.contract.publication import Publication
 from agent.contract.rpc import ConfigResult
@@ -276,8 +276,9 @@ class _Agent:
     # ── what the parts say of themselves ───────────────────────────────────────────────────────────────────────
     def _health_changed(self, kind: str, data: object) -> None:
         self._announcements.health(kind, data)
-        if self._session is not None and isinstance(data, DeviceHealth) and data.device == "link":
-            self._session.wake()  # a cable that is back need not wait for the end of a back-off
+        is_back = isinstance(data, DeviceHealth) and data.device == "link" and data.state is State.OK
+        if is_back and self._session is not None:
+            self._session.wake()  # whoever has the cable back need not wait for the end of a back-off
 
     def _link_changed(self, connected: bool, detail: str) -> None:
         self._link.changed(connected, detail)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kit.agent_process import AgentProcess, call
+from tests.kit.broker import Broker, free_port
 from tests.kit.host_tree import HostTree
 
 MODEL = 'schema = 1\ntitle = "A terminal with a battery"\n[host]\nrequired = ["power"]\n'
@@ -124,3 +125,21 @@ def test_a_terminal_whose_files_all_break_is_unknown_and_goes_on(tmp_path: Path)
         assert terminal.faults() == set()
         assert terminal.ready()
         assert terminal.states()["filesystem"] == "ok"
+
+
+def test_a_cable_that_is_back_ends_the_waiting_for_the_broker(tmp_path: Path) -> None:
+    port, day_s = free_port(), 86_400.0
+    uplink = {"host": "127.0.0.1", "port": port, "tls": False, "backoff_first_s": day_s, "backoff_limit_s": day_s}
+    with _terminal(tmp_path, {"uplink": uplink}) as terminal:
+
+        def link() -> dict[str, Any]:
+            found: dict[str, Any] = terminal.ask("agent.info")["uplink"]
+            return found
+
+        _until(lambda: terminal.states()["link"] == "ok" and link()["detail"] != "not connected yet")
+        with Broker(tmp_path / "broker", port=port):
+            terminal.tree.interface("eth0", carrier=False)
+            _until(lambda: terminal.states()["link"] != "ok")
+            assert not link()["connected"]
+            terminal.tree.interface("eth0")
+            _until(lambda: link()["connected"])
