@@ -186,6 +186,7 @@ async def test_wherever_the_supervisor_is_killed_an_act_is_begun_at_most_once(tm
     )
     slow = {"name": "slow.service", "argv": ["/usr/bin/python3", "-c", stubborn], "stop_s": 60.0}
     with SupervisorProcess(tmp_path, [slow]) as supervisor:
+        await eventually(lambda: b"up" in (tmp_path / "log/slow.service.log").read_bytes())  # it takes no SIGTERM now
         asking = asyncio.create_task(supervisor.machine().restart("slow.service", "cmd-1"))
         ledger = tmp_path / "state/machine.json"
         await eventually(lambda: ledger.exists() and b"cmd-1" in ledger.read_bytes())
@@ -202,9 +203,10 @@ async def test_wherever_the_supervisor_is_killed_an_act_is_begun_at_most_once(tm
 
 
 async def test_a_reboot_in_which_the_supervisor_dies_has_happened_once_it_is_back(tmp_path: Path) -> None:
-    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
     slow = {"name": "slow.service", "argv": ["/usr/bin/python3", "-c", stubborn], "stop_s": 60.0}
     with SupervisorProcess(tmp_path, [slow]) as supervisor:
+        await eventually(lambda: b"up" in (tmp_path / "log/slow.service.log").read_bytes())
         before = supervisor.boot_id()
         await supervisor.machine().reboot("cmd-1")  # under way: it waits for the old process
         supervisor.kill()
