@@ -241,7 +241,7 @@ async def _evening(day: Day, seen: list[Any]) -> None:
 
 
 def _nothing_has_grown(early: Footprint, late: Footprint) -> None:
-    assert late.threads <= early.threads
+    assert late.threads <= early.threads + 1  # a board's reader that is just being replaced; a leak would be hundreds
     assert late.descriptors <= early.descriptors + 1
     assert late.tasks <= early.tasks + 1
     assert late.sleeping <= early.sleeping + 2
