@@ -4,12 +4,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test lab lint format bench deb docs docs-check setup broker clean
+.PHONY: run test lab lint format bench deb docs docs-check setup broker test-programs clean
 
 run: setup broker
 	$(BIN)/pos-agent demo $(ARGS)
 
-test: setup broker
+test: setup test-programs
 	$(BIN)/python -m pytest $(ARGS)
 
 lab: setup
@@ -25,7 +25,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup broker
+bench: setup test-programs
 	$(BIN)/python -m tests.bench $(ARGS)
 
 deb: setup
@@ -44,6 +44,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 broker:
 	@.ci/broker-setup
+
+test-programs:
+	@.ci/broker-setup tests
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

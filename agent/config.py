@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from agent.contract.unit_name import UnitName
 from agent.devices import Roots, fit
 from agent.errors import ConfigInvalid
+from agent.journal_settings import Backup, Journal, Upload, backup_problems
 from agent.model_file import Model, read_model
 from agent.network_settings import Network, Reach, reach_problems
 from agent.runtime.durable_files import write_durably
@@ -127,6 +128,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     network: Network = Network()
     reach: tuple[Reach, ...] = ()
     health: Health = Health()
+    journal: Journal = Journal()
+    backup: Backup = Backup()
+    upload: Upload = Upload()
     log: Log = Log()
 
 
@@ -283,7 +287,7 @@ def _check_meaning(settings: Settings, model: Model | None, reader: Reader) -> N
         reader.problem("application", f"the unit {unit} stands twice: one service is one application")
     _fitted, problems = fit(model, settings.devices, device_roots(settings))
     taken = {*settings.devices, *(model.devices if model else ())}
-    for key, text in [*problems, *reach_problems(settings.reach, taken)]:
+    for key, text in [*problems, *reach_problems(settings.reach, taken), *backup_problems(settings.backup)]:
         reader.problem(key, text)
 
 

@@ -86,6 +86,12 @@ class StoreUnavailable(Unavailable):
     code = "STORE_UNAVAILABLE"
 
 
+class ChildFailed(Unavailable):
+    """A process that was to do a piece of work ended without a result. Whatever it had begun does not count."""
+
+    code = "CHILD_FAILED"
+
+
 class LinkDown(Unavailable):
     """There is no link to the broker, or it broke under the call: whether a message arrived is unknown."""
 

@@ -40,6 +40,12 @@ def begin_journal(db: Connection, now: datetime) -> None:
     )
 
 
+def rename_journal(db: Connection, journal_id: str, now: datetime) -> None:
+    """From now on the journal in this file is another one, begun now: see ``journals.py``."""
+    put(db, _JOURNAL_ID, journal_id)
+    put(db, _BEGAN_AT, rfc3339(now))
+
+
 def journal_id(db: Connection) -> str:
     """The UUID of this journal, 36 lower-case characters."""
     return get(db, _JOURNAL_ID) or ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from agent.errors import StoreDamaged
-from agent.store import meta
+from agent.store import journals, meta
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
@@ -78,6 +78,8 @@ def initialise(db: Connection, now: datetime, steps: list[Migration] | None = No
             db.execute(f"PRAGMA user_version = {step.version}")
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             meta.begin_journal(db, now)
+            if step.version >= journals.FIRST_SCHEMA:
+                journals.note_present(db, now)
             meta.put(db, _USABLE_KEY, f"{step.version}:{_reaching(steps[: step.version])}")
             db.execute("COMMIT")
         finally:

@@ -16,7 +16,8 @@ from agent.contract.transaction import TransactionRecord, mti_class
 from agent.contract.transaction_states import Judgement, Recorded, Verdict, judge
 from agent.errors import AgentError, InvalidTransition, TransactionConflict
 from agent.runtime.clock import Clock
-from agent.store import chain, meta
+from agent.store import chain
+from agent.store.anchor import anchor
 from agent.store.transaction_references import original_reference
 
 if TYPE_CHECKING:
@@ -84,6 +85,16 @@ def offer(record: TransactionRecord) -> Offer:
     )
 
 
+def row_of(
+    sequence: int, at_ms: int, each: Offer, *, conflict_with: int | None, duplicate_of: str | None, hash_: bytes
+) -> tuple[Any, ...]:
+    """An entry as the values of its row, in the order of the table's columns."""
+    *columns, record, _digest = each
+    if conflict_with is not None:  # disputed content neither claims a natural key nor counts as money
+        columns[_NATURAL_REST] = columns[_ORIGINAL] = columns[_SETTLES] = None
+    return (sequence, at_ms, *columns, conflict_with, duplicate_of, record, hash_)
+
+
 class Appender:
     """The journal's writing end. ``on_conflict`` is told the stored sequence, from the writer's thread."""
 
@@ -149,10 +160,11 @@ class _Group:
         """Give the record the next sequence and link it into the chain."""
         sequence = self._sequence = self._sequence + 1
         self._hash = chain.link(self._hash, sequence, each.digest)
-        *columns, record, _digest = each
-        if conflict_with is not None:  # disputed content neither claims a natural key nor counts as money
-            columns[_NATURAL_REST] = columns[_ORIGINAL] = columns[_SETTLES] = None
-        self._rows.append((sequence, self._at_ms, *columns, conflict_with, duplicate_of, record, self._hash))
+        self._rows.append(
+            row_of(
+                sequence, self._at_ms, each, conflict_with=conflict_with, duplicate_of=duplicate_of, hash_=self._hash
+            )
+        )
         return sequence
 
     def write(self) -> None:
@@ -174,6 +186,7 @@ _INSERTS: Final = {
     + ", ".join([f"({', '.join('?' * len(_COLUMNS))})"] * count)
     for count in _ROWS_AT_ONCE
 }
+INSERT_ONE: Final = _INSERTS[1]
 _LOOK_UPS: Final = {
     count: f"""
     WITH wanted (id, stan_, batch_, binding_, rest_) AS (VALUES {", ".join(["(?, ?, ?, ?, ?)"] * count)})
@@ -215,7 +228,7 @@ def _portions(items: Sequence[Any], sizes: tuple[int, ...]) -> Iterator[Sequence
 
 def _tail(db: Connection) -> tuple[int, bytes]:
     row = db.execute("SELECT sequence, hash FROM entries ORDER BY sequence DESC LIMIT 1").fetchone()
-    return (0, chain.genesis(meta.journal_id(db))) if row is None else (row[0], row[1])
+    return anchor(db) if row is None else (row[0], row[1])
 
 
 def _history(db: Connection, transaction_id: str) -> list[Recorded]:

@@ -17,7 +17,8 @@ import structlog
 from agent.contract.journal_views import Page, SummaryItem, SummaryPage, TransactionView, Verification
 from agent.contract.transaction import TransactionRecord
 from agent.runtime.clock import Clock
-from agent.store import chain, meta, transaction_views
+from agent.store import chain, transaction_views
+from agent.store.anchor import anchor
 from agent.store.database import Database, Worth
 from agent.store.transaction_append import Appender, Stored, offer
 from agent.store.transaction_summary import summary
@@ -118,7 +119,7 @@ class TransactionJournal:
 
     async def verify(self) -> Verification:
         """Recompute the whole chain, in several short reads, as far as the journal reached when it began."""
-        upto, last_hash = 0, chain.genesis(await self._database.read(meta.journal_id))
+        upto, last_hash = await self._database.read(anchor)
         last = await self._database.read(_last_sequence)
         while upto < last:
             check = await self._database.read(partial(_check, after=upto, hash_=last_hash))

@@ -26,7 +26,18 @@ ROOT = Path(__file__).parents[2]
 SECRET = "not-to-be-told"
 GOOD_VALUES: tuple[Any, ...] = (
     *("none", "development", "countertop", "escpos", "shop-1", "00010001", "/somewhere/else", "payment.service"),
-    *("pos_printer", 1, 20.0, True, [], {}, {"chinese": True}),
+    *(
+        "https://backup.example/",
+        f"age1{'q' * 58}",
+        [f"age1{'q' * 58}"],
+        "pos_printer",
+        1,
+        20.0,
+        True,
+        [],
+        {},
+        {"chinese": True},
+    ),
 )
 BAD_VALUES: tuple[Any, ...] = (
     *("", f"{SECRET}!", f"{SECRET}\n", "/\0", SECRET * 200, "2s", "yes", 10**12, -1, 0, 1.5, -1.5, 1e12, float("nan")),
@@ -114,7 +125,7 @@ def _laid_over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if isinstance(value, dict) and isinstance(base.get(name), dict):
             after[name] = _laid_over(base[name], value)
-        elif value is not None:
+        elif value not in (None, [], ()):
             after[name] = value
     return after
 
@@ -138,6 +149,8 @@ class Files:
         self.table = {**_whole(Settings), "mode": "development"}
         self.table["terminal"]["model"] = "countertop"
         self.table["paths"]["state"] = str(folder / "state")
+        self.table["backup"]["recipients"] = [f"age1{'q' * 58}"]
+        self.table["backup"]["server"][0]["name"] = "vault"  # a folder of the same name would be a problem
         self.table["machine"]["kind"] = "supervisor"  # the one kind that has a socket
         self.model_table = _whole(Model)
 

@@ -34,6 +34,7 @@ COMPOSITION_ROOT = "agent/boot/"
 FOR_BOOT_ONLY = {
     "agent.config",
     "agent.devices",
+    "agent.journal_settings",
     "agent.model_file",
     "agent.network_settings",
     "agent.strict_toml",
@@ -42,12 +43,14 @@ FOR_BOOT_ONLY = {
 }
 ONLY_HERE = {
     # The demo's witness reads the file without any code of the store: that is what makes it a witness.
-    "sqlite3": {"agent/store/database.py", "agent/demo/evidence.py"},
+    # The collector's store is another database on another machine, the sealing child only reads.
+    "sqlite3": {"agent/store/database.py", "agent/store/sqlite.py", "agent/demo/evidence.py"},
+    "pyrage": {"agent/backup/age.py"},
     "aiomqtt": {"agent/uplink/connection.py"},
     "paho": {"agent/uplink/connection.py"},
     "serial": {"drivers/transports/serial_port.py"},
 }
-ONLY_IN_ROOM = {"nacl": "agent/trust/"}
+ONLY_IN_ROOM = {"nacl": "agent/trust/", "psycopg": "agent/fleet/collector/", "sqlite_utils": "agent/fleet/collector/"}
 
 
 def _imports(path: Path) -> list[tuple[int, str]]:

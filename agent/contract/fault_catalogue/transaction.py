@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.contract.fault_catalogue.kind import DAY_S, S1, S2, FaultKind, Lasts
+from agent.contract.fault_catalogue.kind import DAY_S, S1, S2, S3, FaultKind, Lasts
 from agent.contract.health import Impact
 
 KINDS = (
@@ -29,6 +29,20 @@ KINDS = (
         Impact.SETTLE,
         "Entries wait too long to be copied or delivered",
         "See that the network and the place for backups can be reached; do not replace this terminal before they went.",
+    ),
+    FaultKind(
+        "TXN-BKP-001",
+        S2,
+        Impact.SETTLE,
+        "No backup has been verified for a week",
+        "Look at `posctl backup list`: see that the place for backups is there and has room, then `posctl backup run`.",
+    ),
+    FaultKind(
+        "TXN-BKP-002",
+        S3,
+        Impact.NONE,
+        "A place for backups cannot be used",
+        "Put the medium back, make room on it, or see that its server can be reached; the agent goes on by itself.",
     ),
     FaultKind(
         "TXN-REV-001",

@@ -1,0 +1,183 @@
+"""One piece of heavy work in a process of its own: its memory and its mistakes end with it.
+
+The job goes in as one line on its input, the result comes out as one line. Its input stays open as long as this process
+lives: a child that reads its end knows that nobody waits any more (`end_with_parent`). No shell, no environment of ours
+beyond what a Python of the same release needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from agent.errors import ChildFailed
+
+_MAX_RESULT_BYTES: Final = 1024 * 1024
+_READ_BYTES: Final = 65536
+
+
+async def run_child(
+    module: str,
+    job: bytes,
+    *,
+    deadline_s: float,
+    on_progress: Callable[[bytes], None] | None = None,
+    arguments: tuple[str, ...] = (),
+) -> bytes:
+    """Run ``python -m module`` with ``job`` on its input, and give the last line it wrote.
+
+    Args:
+        job: One line without its end.
+        deadline_s: Then it is killed.
+        on_progress: Told every line before the last one.
+
+    Raises:
+        ChildFailed: It took too long, ended with another code than 0, wrote nothing or too much, or could not start.
+    """
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -I, -OO, -X …
+    argv = [sys.executable, *flags, "-m", module, *arguments]
+    child = _Child(argv, job)
+    try:
+        async with asyncio.timeout(deadline_s):
+            lines = await child.lines(on_progress)
+            code = await child.ended()
+    except TimeoutError as err:
+        raise ChildFailed(f"{module} took longer than {deadline_s:g} s and was ended", hint="see the log") from err
+    finally:
+        await child.close()
+    if code != 0 or not lines:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise ChildFailed(f"{module} ended with {how} and no result", hint="see the log for what it said")
+    return lines
+
+
+def end_with_parent() -> None:
+    """In a child, after its job was read: end at once, without a trace, when the parent is gone."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, _READ_BYTES):
+                pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def read_job() -> bytes:
+    """In a child: the job, without the line's end."""
+    parts = bytearray()
+    while not parts.endswith(b"\n"):
+        part = os.read(0, _READ_BYTES)
+        if not part:
+            break
+        parts += part
+    return bytes(parts).rstrip(b"\n")
+
+
+class _Child:
+    """A started process with its two pipes; `close` leaves neither it nor them behind."""
+
+    def __init__(self, argv: list[str], job: bytes) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._to_write = memoryview(job + b"\n")
+        read_in, self._stdin = os.pipe2(os.O_CLOEXEC)
+        self._stdout, write_out = os.pipe2(os.O_CLOEXEC)
+        self._pid: int | None = None
+        self._pidfd = -1
+        try:
+            self._pid = os.posix_spawn(
+                argv[0],
+                argv,
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, read_in, 0), (os.POSIX_SPAWN_DUP2, write_out, 1)],
+            )
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError as err:
+            self._close_descriptors()
+            raise ChildFailed(f"{argv[0]} cannot be started: {err.strerror}", hint="see limits of the unit") from err
+        finally:
+            os.close(read_in)
+            os.close(write_out)
+        for descriptor in (self._stdin, self._stdout):
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_NONBLOCK)
+        self._loop.add_writer(self._stdin, self._feed)
+
+    def _feed(self) -> None:
+        try:
+            self._to_write = self._to_write[os.write(self._stdin, self._to_write) :]
+        except BlockingIOError:
+            return
+        except OSError:  # it ended without reading its job: its exit code says more
+            self._to_write = memoryview(b"")
+        if not self._to_write:
+            self._loop.remove_writer(self._stdin)
+
+    async def lines(self, on_progress: Callable[[bytes], None] | None) -> bytes:
+        """Everything it writes, to the end; the last line is given back, earlier ones told."""
+        held, last, total = bytearray(), b"", 0
+        while part := await self._read():
+            total += len(part)
+            if total > _MAX_RESULT_BYTES:
+                raise ChildFailed("the child wrote more than 1 MiB and was ended", hint="see the log")
+            held += part
+            while (end := held.find(b"\n")) >= 0:
+                if last and on_progress is not None:
+                    on_progress(last)
+                last = bytes(held[:end])
+                del held[: end + 1]
+        return last
+
+    async def _read(self) -> bytes:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                return os.read(self._stdout, _READ_BYTES)
+            await self._readable(self._stdout)
+
+    async def ended(self) -> int:
+        """Wait for its end; the exit code, or minus the signal's number."""
+        await self._readable(self._pidfd)
+        return self._reap()
+
+    async def _readable(self, descriptor: int) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(descriptor, _resolve, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(descriptor)
+
+    def _reap(self) -> int:
+        if self._pid is None:
+            return 0
+        _pid, status = os.waitpid(self._pid, 0)
+        self._pid = None
+        return os.waitstatus_to_exitcode(status)
+
+    async def close(self) -> None:
+        """Kill it if it still runs, reap it, and close the pipes."""
+        if self._to_write:
+            self._loop.remove_writer(self._stdin)
+        if self._pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self._reap()  # SIGKILL was sent: it is a matter of an instant
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        for descriptor in (self._stdin, self._stdout, self._pidfd):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._stdin = self._stdout = self._pidfd = -1
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
