@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from agent.runtime.boot_identity import read_boot_id
 from agent.runtime.clock import Clock, SystemClock
 from agent.runtime.services import Pulses, Service, end_together, run_restarting
 from agent.runtime.state_lock import StateLock
+from agent.runtime.stop_signals import StopSignals
 from agent.runtime.systemd import Notifier, watchdog_interval_s
 from agent.runtime.watchdog import Watchdog
 from agent.selling.batches import BatchWatch
@@ -79,17 +79,18 @@ def start(loaded: Loaded, *, demo_folder: Path | None = None) -> int:
             raise NeedsPerson(f"{folder} cannot be made: {err.strerror}", hint=hint) from err
     lock = StateLock(state)
     lock.take()
+    stop = StopSignals()
     try:
-        return asyncio.run(_run(loaded, read_trust(loaded.settings, demo_folder)))
+        return asyncio.run(_run(loaded, read_trust(loaded.settings, demo_folder), stop))
     finally:
         lock.release()
 
 
-async def _run(loaded: Loaded, policy: tuple[Policy | None, str]) -> int:
+async def _run(loaded: Loaded, policy: tuple[Policy | None, str], stop: StopSignals) -> int:
     database = Database(Path(loaded.settings.paths.state) / "agent.db", SystemClock())
     database.open()
     try:
-        return await _Agent(loaded, database, *policy).serve()
+        return await _Agent(loaded, database, stop, *policy).serve()
     finally:
         await database.close()
 
@@ -111,8 +112,11 @@ def _begin(db: Connection) -> _Beginning:
 class _Agent:
     """All parts of one process."""
 
-    def __init__(self, loaded: Loaded, database: Database, policy: Policy | None, policy_problem: str) -> None:
+    def __init__(
+        self, loaded: Loaded, database: Database, stop: StopSignals, policy: Policy | None, policy_problem: str
+    ) -> None:
         self._loaded = loaded
+        self._stop = stop
         self._settings = loaded.settings
         self._database = database
         self._policy = policy
@@ -131,9 +135,6 @@ class _Agent:
 
     async def serve(self) -> int:
         """Build, open the doors, say READY, wait for the end, stop in order; returns the exit code."""
-        stop = asyncio.Event()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
         beginning = await self._database.write(_begin, worth=Worth.RUN)
         engine = self._build(beginning)
         await self._monitor.restore()
@@ -150,7 +151,7 @@ class _Agent:
         )
         self._notifier.send("READY=1", f"STATUS={self._status()}")
         log.info("agent.ready", version=agent.__version__, starts=beginning.starts, digest=self._loaded.digest)
-        waiting = asyncio.create_task(stop.wait())
+        waiting = asyncio.create_task(self._stop.wait())
         await asyncio.wait([waiting, *doors], return_when=asyncio.FIRST_COMPLETED)
         broken = [task for task in doors if task.done()]
         self._notifier.send("STOPPING=1", "STATUS=stopping")

@@ -8,7 +8,6 @@ harms its own connection only. What methods mean is in ``payment.py`` and ``cont
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
@@ -176,7 +175,7 @@ class LocalServer:
         if method.subscribes:
             self._subscribe(connection, outcome)
             outcome = _SUBSCRIBED
-        if inspect.iscoroutine(outcome):
+        if asyncio.iscoroutine(outcome):
             outcome = self._start(connection, method, outcome)
         if not isinstance(outcome, asyncio.Future):
             return self._answer(request, method, outcome)

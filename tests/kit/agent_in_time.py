@@ -22,6 +22,7 @@ import pytest
 from agent.boot import process
 from agent.boot.trust import read_trust
 from agent.config import load
+from agent.runtime.stop_signals import StopSignals
 from agent.store.database import Database
 from tests.kit.manual_clock import ManualClock
 
@@ -99,8 +100,9 @@ async def agent_in_time(config_file: Path, clock: ManualClock, patch: pytest.Mon
         os.makedirs(folder, exist_ok=True)
     database = Database(Path(loaded.settings.paths.state) / "agent.db", _StoreClock(clock))
     database.open()
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
-        agent = process._Agent(loaded, database, *read_trust(loaded.settings, None))
+        agent = process._Agent(loaded, database, StopSignals(), *read_trust(loaded.settings, None))
         serving = asyncio.ensure_future(agent.serve())
         control = Path(loaded.settings.paths.run) / "control.sock"
         while not control.exists():
@@ -114,4 +116,6 @@ async def agent_in_time(config_file: Path, clock: ManualClock, patch: pytest.Mon
                 await asyncio.sleep(0.01)
         assert serving.result() == 0
     finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
         await database.close()

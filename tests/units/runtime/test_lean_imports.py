@@ -22,6 +22,7 @@ def run(code: str) -> str:
 def test_the_daemon_holds_none_of_what_it_never_calls() -> None:
     left_out = {
         *("ast", "locale", "ipaddress", "pickle", "typing_extensions", "random", "argparse", "gettext", "shutil"),
+        *("inspect", "dis", "decimal", "msgspec.inspect", "msgspec.msgpack", "msgspec.toml", "msgspec.yaml"),
         *(
             "difflib",
             "urllib.request",
@@ -55,6 +56,14 @@ def test_a_library_that_uses_its_stand_in_after_all_is_passed_on() -> None:
         "done = subprocess.run([sys.executable, '-c', 'print(1)'], capture_output=True, text=True, check=True);"
         "assert done.stdout == '1\\n'; assert urllib.parse.urlsplit('http://[::1]:80/').hostname == '::1';"
         "assert 'iterable' in str(inspect.signature(sorted))"
+    )
+
+
+def test_dataclasses_are_made_with_and_without_a_docstring() -> None:
+    run(
+        DAEMON + "import dataclasses, decimal, msgspec.toml;"
+        "made = dataclasses.make_dataclass('Made', ['a']); assert made(1) == made(1); assert made.__doc__ == 'Made';"
+        "assert msgspec.toml.decode('a = 1') == {'a': 1}; assert decimal.Decimal('1.50') + 1 == decimal.Decimal('2.5')"
     )
 
 
