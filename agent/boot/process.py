@@ -37,6 +37,7 @@ from agent.runtime import event_log
 from agent.runtime.backoff import Backoff
 from agent.runtime.boot_identity import read_boot_id
 from agent.runtime.clock import Clock, SystemClock
+from agent.runtime.durable_files import make_folder
 from agent.runtime.services import Pulses, Service, end_together, run_restarting
 from agent.runtime.state_lock import StateLock
 from agent.runtime.stop_signals import StopSignals
@@ -73,7 +74,7 @@ def start(loaded: Loaded, *, demo_folder: Path | None = None) -> int:
     state, run = Path(loaded.settings.paths.state), Path(loaded.settings.paths.run)
     for folder, mode in ((state, 0o700), (run, 0o755)):
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=mode)
+            make_folder(folder, mode)
         except OSError as err:
             hint = "Check [paths] in the configuration, and who owns the folder above it."
             raise NeedsPerson(f"{folder} cannot be made: {err.strerror}", hint=hint) from err

@@ -29,6 +29,18 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
+def make_folder(folder: Path, mode: int = 0o700) -> None:
+    """Make a folder, and those above it, which outlive a power cut from the first moment; one that is there stays.
+
+    Raises:
+        OSError: It cannot be made, or something else has its name.
+    """
+    if not folder.is_dir():
+        make_folder(folder.parent, 0o755)
+        folder.mkdir(exist_ok=True, mode=mode)
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the folder's own entries durable (a rename is not, until this returns)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
