@@ -11,7 +11,8 @@ from typing import TextIO
 
 import msgspec
 
-from agent.ctl.render.style import Cell, Style, clip, plain, table, wrap
+from agent.ctl.progress import Progress
+from agent.ctl.render.style import Cell, Style, plain, table, wrap
 from agent.errors import AgentError, Refused
 
 MIN_WIDTH, MAX_WIDTH = 60, 120
@@ -30,7 +31,8 @@ class Screen:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self.style = style_for(self._out)
-        self._in_progress = False
+        self._moving = Progress(self._err, plain_lines=False)
+        self._working = Progress(self._err)
 
     def lines(self, lines: Iterable[str]) -> None:
         self._end_progress()
@@ -51,16 +53,18 @@ class Screen:
 
     def progress(self, text: str) -> None:
         """Where a terminal shows what is noted: one line that is written over; elsewhere nothing. "" removes it."""
-        if not self._err.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-            return
-        width = shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns - 1  # the last column would make it two lines
-        self._err.write(f"\r\x1b[K{clip(plain(text), width)}")
-        self._err.flush()
-        self._in_progress = bool(text)
+        if text:
+            self._moving.show(text)
+        else:
+            self._moving.clear()
+
+    def work(self, text: str) -> None:
+        """The same for work whose course is told by nothing else: elsewhere a line now and then."""
+        self._working.show(text)
 
     def _end_progress(self) -> None:
-        if self._in_progress:
-            self.progress("")
+        self._moving.clear()
+        self._working.clear()
 
     def note(self, text: str) -> None:
         """For people only, beside the result: never part of what a script reads."""
