@@ -1,59 +1,36 @@
-"""The one SQLite file: how it is opened, who writes, who reads, what its errors mean. The only import of ``sqlite3``.
+"""The one SQLite file and the two threads that work on it: who writes, who reads.
 
 WAL with a flush per commit; one writing connection, which alone checkpoints (SQLite up to 3.51.2 can damage a file that
 two connections checkpoint at the same instant). Readers are read-only and bounded in time, so that the WAL can be
-emptied. What the tables mean is known to the rooms' own files, not here.
+emptied. What SQLite's errors mean is in ``sqlite.py``, what the tables mean is known to the rooms' own files.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import structlog
 from msgspec import Struct
 
-from agent.errors import StoreDamaged, StoreFull, StoreUnavailable
+from agent.errors import StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
-from agent.runtime.durable_files import sync_folder
 from agent.store.reader import Reader, ReadSession
-from agent.store.schema import initialise
+from agent.store.sqlite import Connection, open_readonly, translate
 from agent.store.writer import BulkJob, GroupWriter, Task, Worth, WriterCounters
+from agent.store.writer_handle import WriterHandle
 
 __all__ = ["Connection", "Database", "DatabaseMetrics", "Worth"]
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
 
-WAL_LIMIT_BYTES: Final = 8 * 1024 * 1024
-_PAGE_BYTES: Final = 4096
-_UNITS_PER_COMMIT: Final = 4
-_BUSY_TIMEOUT_MS: Final = 2_000
 _THREAD_STACK_BYTES: Final = 256 * 1024
-_CONNECTION_AT_FAULT: Final = frozenset(
-    {
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PROTOCOL,
-    }
-)
-
-
-class Connection(sqlite3.Connection):
-    """A connection of the store. ``kept`` is what jobs remember from one to the next; gone after any roll-back."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.kept: dict[str, Any] = {}
 
 
 class DatabaseMetrics(Struct, frozen=True):
@@ -77,7 +54,7 @@ class Database:
         self._path = path
         self._clock = clock
         self._max_group = max_group
-        self._handle: _WriterHandle | None = None
+        self._handle: WriterHandle | None = None
         self._writer: GroupWriter | None = None
         self._reader: Reader | None = None
         self._threads: list[threading.Thread] = []
@@ -94,7 +71,7 @@ class Database:
             StoreFull: No room to create or migrate it.
             StoreUnavailable: The file or its folder cannot be used now.
         """
-        self._handle = _WriterHandle(self._path, self._clock)
+        self._handle = WriterHandle(self._path, self._clock)
         self._handle.open(create=True)
 
     def submit(self, job: Callable[[Connection], T], *, worth: Worth) -> asyncio.Future[T]:
@@ -126,7 +103,7 @@ class Database:
         if self._reader is None:
             if self._handle is None or self._closed:
                 raise StoreUnavailable("the store is closed", hint="send it again after the start")
-            session = ReadSession(self._connect_reader, _translate, self._clock)
+            session = ReadSession(partial(open_readonly, self._path), translate, self._clock)
             self._reader = Reader(session, loop)
             self._threads.append(_start(self._reader.run, "store-reader"))
         return await self._reader.submit(query)
@@ -168,12 +145,6 @@ class Database:
             wal_bytes=_size(self._path.with_name(f"{self._path.name}-wal")),
         )
 
-    def _connect_reader(self) -> Connection:
-        db = _connect(f"{self._path.absolute().as_uri()}?mode=ro")
-        db.execute("PRAGMA query_only = ON")
-        db.execute("PRAGMA cache_size = -256")
-        return db
-
     def _put(self, work: Callable[..., Any], item: object, worth: Worth, *, is_bulk: bool) -> asyncio.Future[Any]:
         writer = self._writer or self._start_writer()
         future: asyncio.Future[Any] = writer.loop.create_future()
@@ -201,174 +172,6 @@ class Database:
         if not self._closed:
             self._threads.append(_start(lambda: _run_or_end(writer.run), "store-writer"))
         return self._writer
-
-
-class _WriterHandle:
-    """The writing connection; used by one thread at a time."""
-
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
-        self._clock = clock
-        self._db: Connection | None = None
-        self._suspect = False
-        self._changes_seen = 0
-        self._units = 0.0  # commits and rows since the last checkpoint
-        self._bytes_per_unit = 2.0 * _PAGE_BYTES  # corrected by each checkpoint, which tells the WAL's real length
-
-    def open(self, *, create: bool) -> None:
-        """Open, migrate, and make it the connection to write on. Raises as `Database.open`."""
-        db: Connection | None = None
-        try:
-            if create:
-                _create_private(self._path)
-            db = _connect(f"{self._path.absolute().as_uri()}?mode=rw")
-            _set_pragmas(db)
-            initialise(db, self._clock.now())
-        except (sqlite3.Error, OSError) as err:
-            raise _cannot_open(err) from err
-        else:
-            self._db, db = db, None
-            self._suspect = False
-            self._changes_seen = self._db.total_changes
-        finally:
-            if db is not None:
-                db.close()
-
-    def begin(self) -> Connection:
-        if self._suspect:
-            self.close()
-        if self._db is None:
-            self.open(create=False)
-        db = cast("Connection", self._db)
-        db.execute("BEGIN IMMEDIATE")
-        return db
-
-    def commit(self) -> None:
-        if self._db is not None:
-            self._db.execute("COMMIT")
-            changes = self._db.total_changes
-            self._units += _UNITS_PER_COMMIT + changes - self._changes_seen
-            self._changes_seen = changes
-
-    def abandon(self) -> None:
-        if self._db is None:
-            return
-        self._db.kept.clear()
-        try:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._suspect = True
-
-    def translate(self, error: Exception) -> Exception:
-        translated = _translate(error)
-        if isinstance(error, sqlite3.Error):
-            log.error("store.write_failed", code=getattr(translated, "code", ""), reason=_reason(error))
-            if _primary(error) in _CONNECTION_AT_FAULT:
-                self._suspect = True  # a fresh connection reads everything again from the disk
-        return translated
-
-    @property
-    def pending_bytes(self) -> float:
-        """About how much of the WAL is not in the file yet."""
-        return self._units * self._bytes_per_unit
-
-    def checkpoint(self) -> None:
-        if self._db is None or not self._units:
-            return
-        try:
-            _busy, frames, copied = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as err:  # a full disk, for one: the WAL keeps everything, and the next time comes
-            log.warning("store.checkpoint_failed", reason=_reason(err))
-            self._units = 0.0
-            return
-        if frames == copied > 0:
-            self._bytes_per_unit = min(max(frames * _PAGE_BYTES / self._units, 512.0), 8.0 * _PAGE_BYTES)
-        self._units = 0.0
-
-    def close(self) -> None:
-        if self._db is None:
-            return
-        try:
-            if not self._suspect:
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.Error as err:
-            log.warning("store.checkpoint_failed", reason=_reason(err))
-        self._db.close()
-        self._db = None
-
-
-def _connect(uri: str) -> Connection:
-    return sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, factory=Connection, cached_statements=256
-    )
-
-
-def _set_pragmas(db: Connection) -> None:
-    db.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise StoreUnavailable("the folder cannot hold a WAL database", hint="paths.state must be on a local disk")
-    for pragma in (
-        "synchronous = FULL",
-        "wal_autocheckpoint = 0",
-        f"journal_size_limit = {WAL_LIMIT_BYTES}",
-        "cache_size = -256",
-        "mmap_size = 0",
-        "temp_store = MEMORY",
-        "foreign_keys = ON",
-        "trusted_schema = OFF",
-    ):
-        db.execute(f"PRAGMA {pragma}")
-
-
-def _create_private(path: Path) -> None:
-    """Make sure that the file exists and that only the agent's user can read it; SQLite's other files follow suit."""
-    existed = path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
-    if not existed:
-        sync_folder(path.parent)
-
-
-def _translate(error: Exception) -> Exception:
-    """What a caller can act on: full, unavailable; anything that is not SQLite's stays as it is."""
-    if not isinstance(error, sqlite3.Error):
-        return error
-    if _primary(error) == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
-        translated: StoreFull | StoreUnavailable = StoreFull(
-            "the disk is full: nothing was stored", hint="free space below paths.state; then send it again"
-        )
-    elif _primary(error) == sqlite3.SQLITE_INTERRUPT:
-        translated = StoreUnavailable("reading took longer than 2 s", hint="ask for less: a batch, a smaller limit")
-    else:
-        translated = StoreUnavailable(
-            f"the store answered {_reason(error)}: nothing was stored", hint="look at the disk; then send it again"
-        )
-    translated.__cause__ = error
-    return translated
-
-
-def _cannot_open(err: Exception) -> StoreDamaged | StoreFull | StoreUnavailable:
-    if isinstance(err, sqlite3.Error) and _primary(err) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreDamaged("the file is no usable database", hint="restore it from a backup; the file was left alone")
-    if isinstance(err, OSError) and err.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return StoreUnavailable(f"the store cannot be opened: {err.strerror}", hint="check paths.state and its owner")
-    translated = _translate(err) if isinstance(err, sqlite3.Error) else StoreFull("the disk is full", hint="free space")
-    return translated if isinstance(translated, StoreFull | StoreUnavailable) else StoreUnavailable("cannot open")
-
-
-def _primary(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 where Python's module raised by itself."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _reason(error: sqlite3.Error) -> str:
-    """SQLite's name for it, such as ``SQLITE_IOERR_WRITE``; never its text, which may quote data."""
-    return str(getattr(error, "sqlite_errorname", type(error).__name__))
 
 
 def _size(path: Path) -> int:

@@ -1,7 +1,7 @@
 """The thread that reads: one query after another on a read-only connection, each in its own short read transaction.
 
 Reading never waits for writing (WAL); a reader without questions costs no wake-up. A query that reads for longer than
-2 s is interrupted, so that the WAL can always be emptied. How the connection is made is in ``database.py``.
+2 s is interrupted, so that the WAL can always be emptied. How the connection is made is in ``sqlite.py``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Group commit is why a terminal with a slow flash still takes thousands of records a second. When a group fails, for any
 reason, all of it is rolled back and its jobs are done again one by one in order of `Worth`: a poisoned job harms only
 itself, and on a full disk what matters most is tried first. Jobs may be repeated, so a repeat must be harmless.
-What SQLite is, and which of its errors mean what, is known to ``database.py`` alone.
+What SQLite is, and which of its errors mean what, is known to ``sqlite.py`` alone.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class WriterCounters:
 
 
 class Handle(Protocol):
-    """What the writer needs done to its connection; ``database.py`` does it."""
+    """What the writer needs done to its connection; ``writer_handle.py`` does it."""
 
     def begin(self) -> Connection:
         """The writing connection, in a new transaction; opened again when a failure closed it."""
