@@ -60,6 +60,7 @@ class Database:
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._tell_commit: Callable[[], None] = lambda: None
+        self._tell_transactions: list[Callable[[], None]] = []
         self._tell_trouble: Callable[[bool, str], None] = lambda _in_trouble, _detail: None
         self._in_trouble = False
 
@@ -112,6 +113,10 @@ class Database:
         """Have ``tell`` called on the loop after each commit of more than transactions: the outbox may have grown."""
         self._tell_commit = tell
 
+    def after_transactions(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called on the loop after each commit with transactions in it; several may be told."""
+        self._tell_transactions.append(tell)
+
     def on_trouble(self, tell: Callable[[bool, str], None]) -> None:
         """Have ``tell(in_trouble, why)`` called on the loop when writing begins to fail, and when it works again."""
         self._tell_trouble = tell
@@ -161,6 +166,9 @@ class Database:
             self._tell_trouble(self._in_trouble, failed.message if failed is not None else "")
         if any(task.worth is not Worth.TRANSACTION and task.error is None for task in group):
             self._tell_commit()
+        if any(task.worth is Worth.TRANSACTION and task.error is None for task in group):
+            for tell in self._tell_transactions:
+                tell()
 
     def _start_writer(self) -> GroupWriter:
         if self._handle is None:

@@ -293,3 +293,16 @@ async def test_the_journals_name_and_the_starts_are_kept(tmp_path: Path) -> None
     ((name, began_at),) = names
     assert len(name) == 36
     assert began_at == ManualClock().now()
+
+
+async def test_everybody_who_asked_is_told_of_commits_with_transactions_and_of_no_others(database: Database) -> None:
+    told: list[str] = []
+    database.after_transactions(lambda: told.append("first"))
+    database.after_transactions(lambda: told.append("second"))
+    await database.write(lambda db: add(db, "a run"), worth=Worth.RUN)
+    assert told == []
+    await database.write(lambda db: add(db, "a record"), worth=Worth.TRANSACTION)
+    assert told == ["first", "second"]
+    with pytest.raises(StoreUnavailable):
+        await database.write(lambda db: db.execute("INSERT INTO nowhere VALUES (1)"), worth=Worth.TRANSACTION)
+    assert told == ["first", "second"]
