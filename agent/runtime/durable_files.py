@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+_PIECE_BYTES: Final = 65536
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -39,6 +42,28 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
         make_folder(folder.parent, 0o755)
         folder.mkdir(exist_ok=True, mode=mode)
         sync_folder(folder.parent)
+
+
+def write_again(path: Path) -> None:
+    """Make durable what reading this file gives, whatever happened to it before; nothing if there is no such file.
+
+    After an fsync that failed Linux shows pages that are not on the disk and counts them as written: a later fsync
+    does nothing for them. Only writing them again does. Source: fsync(2); PostgreSQL wiki, "Fsync Errors".
+
+    Raises:
+        OSError: It is not durable.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        offset = 0
+        while piece := os.pread(descriptor, _PIECE_BYTES, offset):
+            offset += os.pwrite(descriptor, piece, offset)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

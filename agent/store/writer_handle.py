@@ -12,7 +12,7 @@ from typing import Final, cast
 import structlog
 
 from agent.runtime.clock import Clock
-from agent.runtime.durable_files import sync_folder
+from agent.runtime.durable_files import sync_folder, write_again
 from agent.store.schema import initialise
 from agent.store.sqlite import (
     PAGE_BYTES,
@@ -48,6 +48,8 @@ class WriterHandle:
         try:
             if create:
                 _create_private(self._path)
+            # What a process before this one, or the connection before, could not sync is in here and looks committed.
+            write_again(self._path.with_name(f"{self._path.name}-wal"))
             db = connect_writer(self._path)
             initialise(db, self._clock.now())
         except (DatabaseError, OSError) as err:

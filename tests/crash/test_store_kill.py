@@ -4,69 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import select
 import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from agent.contract.transaction import decode_record
-from agent.store import chain
 from tests.kit.store_records import BINDINGS, open_journal, sale
+from tests.kit.store_rounds import StoreChild, check_journal
 
 ROUNDS = 100
-ROOT = Path(__file__).parents[2]
 
 
 def one_round(folder: Path, clients: int, acknowledgements: int) -> dict[int, str]:
     """Start the child, kill it after so many acknowledgements; sequence → transaction_id of all it told of."""
-    read_end, write_end = os.pipe()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.kit.store_child", str(folder), str(clients)],
-        stdout=write_end,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    os.close(write_end)
-    told = b""
-    deadline = time.monotonic() + 30
+    child = StoreChild(folder, clients)
     try:
-        while told.count(b"\n") <= acknowledgements:
-            assert select.select([read_end], [], [], deadline - time.monotonic())[0], "the child said nothing"
-            piece = os.read(read_end, 65536)
-            assert piece, "the child ended by itself"
-            told += piece
+        child.until(acknowledgements)
     finally:
-        child.kill()
-        child.wait()
-    while piece := os.read(read_end, 65536):
-        told += piece
-    os.close(read_end)
-    lines = told.decode().splitlines()
-    assert lines[0] == "R"
-    return {int(line.split()[0]): line.split()[1] for line in lines[1:]}
-
-
-def check(path: Path, acknowledged: dict[int, str]) -> tuple[int, int]:
-    """The chain holds and is whole; returns the journal's length, and how many of the acknowledged are in it."""
-    with sqlite3.connect(path) as db:
-        (journal_id,) = db.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
-        rows = db.execute("SELECT sequence, record, hash, transaction_id FROM entries ORDER BY sequence").fetchall()
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    db.close()
-    found = chain.verify(
-        (chain.Entry(sequence, record.encode(), stored) for sequence, record, stored, _id in rows),
-        0,
-        chain.genesis(journal_id),
-    )
-    assert (found.intact, found.upto_sequence) == (True, len(rows))
-    stored = {row[0]: row[3] for row in rows}
-    return len(rows), sum(stored.get(sequence) == identifier for sequence, identifier in acknowledged.items())
+        told = child.rest()
+    return told
 
 
 @pytest.mark.slow
@@ -80,7 +38,7 @@ def test_nothing_acknowledged_is_lost_by_a_hundred_kills(tmp_path: Path, capsys:
         assert not told.keys() & acknowledged.keys(), "a sequence was given twice"
         assert all(sequence > stored for sequence in told), f"round {round_} went back"
         acknowledged |= told
-        stored, found = check(tmp_path / "agent.db", acknowledged)
+        stored, found = check_journal(tmp_path / "agent.db", acknowledged)
         assert found == len(acknowledged), f"round {round_}"
     with capsys.disabled():
         print(f"\n{ROUNDS} kills: {len(acknowledged)} acknowledged, {found} of them survived, {stored} stored")
@@ -116,7 +74,7 @@ async def test_a_torn_tail_of_the_wal_costs_only_what_was_not_acknowledged(tmp_p
 @pytest.mark.parametrize("clients", [1, 32])
 def test_an_application_that_sends_again_after_a_kill_stores_nothing_twice(tmp_path: Path, clients: int) -> None:
     told = one_round(tmp_path, clients, 50)
-    length, found = check(tmp_path / "agent.db", told)
+    length, found = check_journal(tmp_path / "agent.db", told)
     assert found == len(told)
 
     async def send_again() -> None:
