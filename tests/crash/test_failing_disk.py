@@ -91,7 +91,8 @@ def test_a_disk_that_takes_seconds_delays_nobody_but_who_waits_for_it(
         sellers.sell(20)
         disk.break_with(Rule("fsync", path="agent.db", delay_s=DELAY_S))
         agent.drain_notifications()
-        fed, waits_s = 0, []
+        fed = 0
+        waits_s: list[float] = []
         while len(waits_s) < 60 or disk.hits() < 3:
             began = time.monotonic()
             _health(agent)
