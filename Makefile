@@ -4,13 +4,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test lab lint format bench deb docs docs-check setup broker test-programs clean
+.PHONY: run test crash-slow lab lint format bench deb docs docs-check setup broker test-programs clean
 
 run: setup broker
 	$(BIN)/pos-agent demo $(ARGS)
 
 test: setup test-programs
 	$(BIN)/python -m pytest $(ARGS)
+
+crash-slow: setup test-programs
+	$(BIN)/python -m tests.crash.figures $(ARGS)
 
 lab: setup
 	@.ci/lab-setup

@@ -21,7 +21,7 @@ WRITES = "write|truncate|create|unlink|rename|mkdir|rmdir"
 FAULTS = {
     "writes answer EIO": (Rule("write", "EIO", path="agent.db"),),
     "fsync answers EIO": (Rule("fsync", "EIO", path="agent.db"),),
-    "every other fsync answers EIO": tuple(Rule("fsync", "EIO", path="agent.db", after=n, times=1) for n in range(200)),
+    "every third fsync answers EIO": (Rule("fsync", "EIO", path="agent.db", every=3),),
     "writes answer ENOSPC": (Rule("write", "ENOSPC", path="agent.db"),),
     "the file system has become read-only": (Rule(f"{WRITES}|fsync", "EROFS"),),
 }
@@ -68,7 +68,7 @@ def test_a_disk_that_fails_costs_time_and_no_record(agent: AgentProcess, disk: F
         sellers.sell(60)
         disk.break_with(*FAULTS[what])
         sellers.until(lambda: disk.hits() > 20, "the disk fails")
-        if "other" not in what:
+        if "third" not in what:
             sellers.until(lambda: sum(sellers.refused.values()) > 20, "records are refused")
             refused_at = sellers.count
             assert _has_fault(agent, "TXN-JRN-001")
@@ -90,15 +90,11 @@ def test_a_disk_that_takes_seconds_delays_nobody_but_who_waits_for_it(
     with Sellers(agent.run / "payment.sock", clients=8, pipelined=1) as sellers:
         sellers.sell(20)
         disk.break_with(Rule("fsync", path="agent.db", delay_s=DELAY_S))
-        agent.drain_notifications()
-        fed = 0
         waits_s: list[float] = []
         while len(waits_s) < 60 or disk.hits() < 3:
             began = time.monotonic()
             _health(agent)
             waits_s.append(time.monotonic() - began)
-            fed += agent.notifications.count("WATCHDOG=1")
-            agent.drain_notifications()
             time.sleep(0.05)
         disk.heal()
         sellers.sell(20)

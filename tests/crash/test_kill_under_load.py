@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.agent_process import AgentProcess
+from tests.kit.crash_rounds import limit_s, rounds, tell
 from tests.kit.sellers import Sellers, check_survival
 
 ROUNDS = 100
@@ -23,14 +24,14 @@ def _sell_until(agent: AgentProcess, number: int, enough: int, end: Callable[[],
     return sellers.acknowledged, sellers.number
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(limit_s(ROUNDS, 5))
 def test_no_acknowledged_record_is_lost_by_sigkill(tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path, program=["-OO", "-m", "agent", "run"])
     rng = random.Random(2026)
     acknowledged: dict[str, int] = {}
-    number = 1
+    number, done = 1, rounds(ROUNDS)
     try:
-        for _ in range(ROUNDS):
+        for _ in range(done):
             agent.start()
             more, number = _sell_until(agent, number, rng.randrange(1, 120), agent.kill)
             assert not acknowledged.keys() & more.keys()
@@ -39,7 +40,8 @@ def test_no_acknowledged_record_is_lost_by_sigkill(tmp_path: Path) -> None:
         assert agent.stop() == 0
     finally:
         agent.close()
-    check_survival(agent.state / "agent.db", acknowledged, f"{ROUNDS} kills")
+    survived = check_survival(agent.state / "agent.db", acknowledged, f"{done} kills")
+    tell("SIGKILL under load, whole agent", done, len(acknowledged), survived)
 
 
 def test_an_orderly_stop_under_load_ends_by_itself_and_loses_nothing(tmp_path: Path) -> None:

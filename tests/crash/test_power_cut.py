@@ -43,7 +43,7 @@ def _cut_power(agent: AgentProcess, disk: FaultFilesystem, seed: int | None = No
     agent.close()
 
 
-@pytest.mark.timeout(limit_s(120))
+@pytest.mark.timeout(limit_s(STORE_ROUNDS, 5))
 def test_nothing_acknowledged_is_lost_wherever_the_power_goes(disk: FaultFilesystem) -> None:
     """In the middle of a change chosen at random: a write, a fsync, a truncation of the WAL."""
     folder = disk.path / "store"
@@ -69,7 +69,7 @@ def test_nothing_acknowledged_is_lost_wherever_the_power_goes(disk: FaultFilesys
     tell("power cut under load, store alone", done, len(acknowledged), len(acknowledged))
 
 
-@pytest.mark.timeout(limit_s(120))
+@pytest.mark.timeout(limit_s(START_POINTS, 10))
 def test_a_first_start_may_be_cut_off_anywhere(agent: AgentProcess, disk: FaultFilesystem) -> None:
     """Each change that a first start makes is found by running it once; afterwards the terminal starts and sells."""
     disk.halt_at(0)
