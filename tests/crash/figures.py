@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -37,22 +37,21 @@ def _table(figures: Sequence[Figure]) -> list[str]:
     return [*lines, f"| **all** | **{rounds:,}** | **{acknowledged:,}** | **{survived:,}** |"]
 
 
+_HEAD = """\
+# Crash figures
+
+How many records were acknowledged, and how many of them were there afterwards, in the order and with the chain that they
+were acknowledged with. One that is missing fails the run. What each kind does is written where it is tested, in
+`tests/crash/`. CI does some dozens of rounds of each; `make crash-slow` does as many as it is asked for.
+"""
+
+
 def _page(figures: Sequence[Figure], command: str, took_s: float) -> str:
-    machine = f"{os.cpu_count()} processors, {platform.machine()}, {platform.system()} {platform.release()}"
-    return "\n".join(
-        [
-            "# Crash figures",
-            "",
-            "Records that were acknowledged, and how many of them were there afterwards, in the order and with the chain",
-            "that they were acknowledged with. One missing record fails the run. What each kind does is told where it is",
-            "tested, in `tests/crash/`; CI does some dozens of rounds of each, `make crash-slow` as many as it is asked for.",
-            "",
-            f"{date.today().isoformat()}, {machine}, Python {platform.python_version()}, {took_s / 60:.0f} min: `{command}`",
-            "",
-            *_table(figures),
-            "",
-        ]
-    )
+    release = platform.release().partition("-")[0]
+    machine = f"{os.cpu_count()} processors, {platform.machine()}, {platform.system()} {release}"
+    when = datetime.now(UTC).date().isoformat()
+    made = f"{when}, {machine}, Python {platform.python_version()}, {took_s / 60:.0f} min: `{command}`"
+    return "\n".join([_HEAD, made, "", *_table(figures), ""])
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """How often a crash test crashes, and its figures: a few rounds in CI, thousands by ``make crash-slow``.
 
-Each test that counts rounds calls `tell`; with ``POS_AGENT_CRASH_FIGURES`` set to a file it adds its line there, for the
-table of ``make crash-slow`` (``tests/crash/figures.py``).
+Each test that counts rounds calls `tell`; with ``POS_AGENT_CRASH_FIGURES`` set to a file it adds its line there, for
+the table of ``make crash-slow`` (``tests/crash/figures.py``).
 """
 
 from __future__ import annotations
