@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -209,6 +210,7 @@ _rewriter: Final = msgspec.json.Encoder(enc_hook=_as_written)
 FilterWord = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,32}\Z")]
 Cursor = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -249,7 +251,11 @@ class TransactionGetParams(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TransactionListParams(Struct, frozen=True, forbid_unknown_fields=True):
-    """``transaction.list`` and ``transaction.summary``; a filter left out (or null) lets all through. Oldest first."""
+    """``transaction.list`` and ``transaction.summary``; a filter left out (or null) lets all through. Oldest first.
+
+    ``from_at`` and ``to_at``: stored (``at``) at or after the one and before the other, RFC 3339 with offset. A page of
+    the list may have fewer items than ``limit``, even none, and go on by its ``next_cursor``.
+    """
 
     transaction_id: Uuid | None = None
     provider: FilterWord | None = None
@@ -260,6 +266,8 @@ class TransactionListParams(Struct, frozen=True, forbid_unknown_fields=True):
     state: FilterWord | None = None
     type: FilterWord | None = None
     currency: Annotated[str, Meta(pattern=r"\A[0-9]{3}\Z")] | None = None
+    from_at: Instant | None = None
+    to_at: Instant | None = None
     newest_first: bool = False
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | None = None

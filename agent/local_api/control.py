@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -35,6 +36,8 @@ from agent.runtime.identifiers import uuid7
 from agent.store.transactions import TransactionFilters, TransactionJournal
 
 T = TypeVar("T")
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ControlSubjects(Struct, frozen=True):
@@ -144,8 +147,14 @@ def _tells(subject: Callable[[], Any]) -> Method:
 
 
 def _filters(wanted: TransactionListParams) -> TransactionFilters:
-    chosen = {name: getattr(wanted, name) for name in TransactionFilters.__struct_fields__}
-    return TransactionFilters(**chosen)
+    same = TransactionListParams.__struct_fields__
+    chosen = {name: getattr(wanted, name) for name in TransactionFilters.__struct_fields__ if name in same}
+    return TransactionFilters(**chosen, from_ms=_milliseconds(wanted.from_at), to_ms=_milliseconds(wanted.to_at))
+
+
+def _milliseconds(at: datetime | None) -> int | None:
+    """Since 1970 UTC; what lies between two of them is counted to the later one, so that it bounds the same entries."""
+    return None if at is None else -((_EPOCH - at) // timedelta(milliseconds=1))
 
 
 def _order(params: Mapping[str, object]) -> LocalOrder:

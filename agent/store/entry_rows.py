@@ -15,6 +15,7 @@ from agent.contract.canonical_json import canonical_checked
 from agent.contract.journal_views import EntryItem
 from agent.contract.transaction import TransactionRecord
 from agent.contract.transaction_form import RecordFields
+from agent.store import times
 from agent.store.transaction_append import INSERT_ONE, offer, row_of
 
 if TYPE_CHECKING:
@@ -27,9 +28,13 @@ def put_back(db: Connection, items: Iterable[EntryItem]) -> int:
     Raises:
         msgspec.ValidationError: A record is of another form than any release has stored.
     """
+    rows = [_row(item) for item in items]
     before = db.total_changes
-    db.executemany(INSERT_ONE.replace("INSERT INTO", "INSERT OR IGNORE INTO"), (_row(item) for item in items))
-    return db.total_changes - before
+    db.executemany(INSERT_ONE.replace("INSERT INTO", "INSERT OR IGNORE INTO"), rows)
+    came_in = db.total_changes - before
+    if came_in:
+        times.note_steps(db, min(row[0] for row in rows), max(row[0] for row in rows))
+    return came_in
 
 
 def _row(item: EntryItem) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from agent.contract.transaction import TransactionRecord, mti_class
 from agent.contract.transaction_states import Judgement, Recorded, Verdict, judge
 from agent.errors import AgentError, InvalidTransition, TransactionConflict
 from agent.runtime.clock import Clock
-from agent.store import chain
+from agent.store import chain, times
 from agent.store.anchor import anchor
 from agent.store.transaction_references import original_reference
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agent.store.database import Connection
 
 _TAIL: Final = "journal tail"
+_NO_TIME: Final = -1
 _COLUMNS: Final = (
     *("sequence", "at", "transaction_id", "state", "attempt", "type", "binding", "batch_no", "stan", "natural_rest"),
     *("currency", "amount_minor", "original", "settles", "conflict_with", "duplicate_of", "record", "hash"),
@@ -153,12 +154,15 @@ class _Group:
         self._db = db
         self._at_ms = at_ms
         self._rows: list[tuple[Any, ...]] = []
-        tail: tuple[int, bytes] = db.kept.get(_TAIL) or _tail(db)
-        self._sequence, self._hash = tail
+        tail: tuple[int, bytes, int] = db.kept.get(_TAIL) or _tail(db)
+        self._sequence, self._hash, self._last_ms = tail
 
     def add(self, each: Offer, conflict_with: int | None, duplicate_of: str | None) -> int:
         """Give the record the next sequence and link it into the chain."""
         sequence = self._sequence = self._sequence + 1
+        if self._last_ms != _NO_TIME and times.is_step(self._last_ms, self._at_ms):
+            times.note_step(self._db, sequence)
+        self._last_ms = self._at_ms
         self._hash = chain.link(self._hash, sequence, each.digest)
         self._rows.append(
             row_of(
@@ -175,7 +179,7 @@ class _Group:
 
     def keep_tail(self) -> None:
         """Remember the end of the chain for the next group; a roll-back forgets it."""
-        self._db.kept[_TAIL] = (self._sequence, self._hash)
+        self._db.kept[_TAIL] = (self._sequence, self._hash, self._last_ms)
 
 
 _NATURAL_REST: Final = Offer._fields.index("natural_rest")
@@ -226,9 +230,10 @@ def _portions(items: Sequence[Any], sizes: tuple[int, ...]) -> Iterator[Sequence
             start += size
 
 
-def _tail(db: Connection) -> tuple[int, bytes]:
-    row = db.execute("SELECT sequence, hash FROM entries ORDER BY sequence DESC LIMIT 1").fetchone()
-    return anchor(db) if row is None else (row[0], row[1])
+def _tail(db: Connection) -> tuple[int, bytes, int]:
+    """Sequence, hash and time of the last entry; what stands before the first one where there is none."""
+    row = db.execute("SELECT sequence, hash, at FROM entries ORDER BY sequence DESC LIMIT 1").fetchone()
+    return (*anchor(db), _NO_TIME) if row is None else (row[0], row[1], row[2])
 
 
 def _history(db: Connection, transaction_id: str) -> list[Recorded]:

@@ -1,7 +1,7 @@
-"""Reading the transaction journal: one transaction, and lists of entries. Reader thread only.
+"""Reading one transaction: what is recorded of it, and what follows from other entries. Reader thread only.
 
-What entries do not say by themselves is computed here: how much of a sale was refunded, and that a balanced settlement
-settled its batch. Nothing of it is written anywhere. Summaries are in ``transaction_summary.py``.
+What entries do not say by themselves is computed here: how much of a sale was refunded, that a balanced settlement
+settled its batch, and where its entries have copies. Nothing of it is written anywhere.
 """
 
 from __future__ import annotations
@@ -10,50 +10,32 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import Struct
 
-from agent.contract.journal_views import Copies, EntryItem, Mark, Page, TransactionView
+from agent.contract.journal_views import Copies, EntryItem, Mark, TransactionView
 from agent.contract.transaction_form import RecordFields
 from agent.contract.transaction_states import FOLLOWS
-from agent.errors import BadRequest
 from agent.runtime.clock import rfc3339
+from agent.store.marks import marks
 from agent.store.transaction_references import references_to
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
 
-MAX_LIMIT: Final = 1000
 _NEVER_SETTLED: Final = frozenset({"pre_auth", "pre_auth_void", "balance_inquiry", "sign_in", "sign_out", "settlement"})
 _REFUND_COUNTS: Final = frozenset({"approved", "settled"})
-_COLUMN_FILTERS: Final = ("transaction_id", "batch_no", "stan", "state", "type", "currency")
-_RECORD_FILTERS: Final = ("provider", "mid", "tid")
-_ENTRY: Final = "sequence, at, record, hash, conflict_with, duplicate_of"
-
-
-class TransactionFilters(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries a list shows; those without a value show all. Oldest first unless ``newest_first``."""
-
-    transaction_id: str | None = None
-    provider: str | None = None
-    mid: str | None = None
-    tid: str | None = None
-    batch_no: str | None = None
-    stan: str | None = None
-    state: str | None = None
-    type: str | None = None
-    currency: str | None = None
-    newest_first: bool = False
+ENTRY: Final = "sequence, at, record, hash, conflict_with, duplicate_of"
 
 
 def view(db: Connection, transaction_id: str) -> TransactionView | None:
-    """One transaction with its history, or None."""
+    """One transaction with as much of its history as retention has left, or None."""
     rows = db.execute(
-        f"SELECT {_ENTRY}, state, binding, batch_no FROM entries WHERE transaction_id = ? ORDER BY sequence",  # noqa: S608
+        f"SELECT {ENTRY}, state, binding, batch_no FROM entries WHERE transaction_id = ? ORDER BY sequence",  # noqa: S608
         (transaction_id,),
     ).fetchall()
-    accepted = [row for row in rows if row[4] is None]
-    if not accepted:
+    if not rows:
         return None
+    # Where retention has taken all but what contradicts, the first of that is the first content there is.
+    accepted = [row for row in rows if row[4] is None] or rows[:1]
     record: dict[str, Any] = msgspec.json.decode(accepted[-1][2])
     refunded_minor, refund_sequence = _refunds(db, [msgspec.json.decode(row[2], type=RecordFields) for row in accepted])
     settled_sequence = 0
@@ -64,7 +46,13 @@ def view(db: Connection, transaction_id: str) -> TransactionView | None:
         refund_sequence = 0  # it was refunded first and settled then
     state = _computed_state(recorded, refund_sequence, settled_sequence)
     current = {**record, "state": state, "refunded_minor": refunded_minor}
-    return TransactionView(current, [_item(row[:6]) for row in rows], Copies(local=True, backup=False, collector=False))
+    return TransactionView(current, [item_of(row[:6]) for row in rows], _copies(db, upto=rows[-1][0]))
+
+
+def _copies(db: Connection, *, upto: int) -> Copies:
+    """Where all entries of a transaction are, ``upto`` being its latest."""
+    copied = marks(db)
+    return Copies(local=True, backup=upto <= copied.backed_up, collector=upto <= copied.delivered)
 
 
 def _computed_state(recorded: str, refund_sequence: int, settled_sequence: int) -> str:
@@ -126,52 +114,8 @@ def _settlement_after(db: Connection, row: tuple[Any, ...]) -> int:
     return int(found[0] or 0)
 
 
-def entries(db: Connection, filters: TransactionFilters, limit: int, cursor: str | None) -> Page:
-    """A page of journal entries.
-
-    Raises:
-        BadRequest: ``limit`` or ``cursor``.
-    """
-    check_limit(limit)
-    wanted, values = conditions(filters)
-    if cursor is not None:
-        wanted.append("sequence < ?" if filters.newest_first else "sequence > ?")
-        values.append(_position(cursor))
-    where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
-    order = "DESC" if filters.newest_first else "ASC"
-    rows = db.execute(
-        f"SELECT {_ENTRY} FROM entries {where} ORDER BY sequence {order} LIMIT ?",  # noqa: S608  # names of our own
-        (*values, limit + 1),
-    ).fetchall()
-    items = [_item(row) for row in rows[:limit]]
-    return Page(items, str(items[-1].seq) if len(rows) > limit else None)
-
-
-def conditions(filters: TransactionFilters) -> tuple[list[str], list[Any]]:
-    """The filters as SQL conditions on an entry, and the values of their places."""
-    wanted: list[str] = []
-    values: list[Any] = []
-    for name in (*_COLUMN_FILTERS, *_RECORD_FILTERS):
-        value = getattr(filters, name)
-        if value is not None:
-            wanted.append(f"{name} = ?" if name in _COLUMN_FILTERS else f"json_extract(record, '$.{name}') = ?")
-            values.append(value)
-    return wanted, values
-
-
-def check_limit(limit: int) -> None:
-    """Raises BadRequest unless ``limit`` is 1 to 1000."""
-    if not 1 <= limit <= MAX_LIMIT:
-        raise BadRequest("limit is out of range", field="limit", hint=f"1 to {MAX_LIMIT}")
-
-
-def _position(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise BadRequest("this cursor is not one of ours", field="cursor", hint="send next_cursor as it was received")
-    return int(cursor)
-
-
-def _item(row: tuple[Any, ...]) -> EntryItem:
+def item_of(row: tuple[Any, ...]) -> EntryItem:
+    """A row of `ENTRY` as the entry it is shown and sent as."""
     sequence, at_ms, record, digest, conflict_with, duplicate_of = row
     marked = conflict_with is not None or duplicate_of is not None
     return EntryItem(

@@ -1,7 +1,8 @@
 """The transaction journal as the other rooms see it: hand a record over, look at what is there, check the chain.
 
 Append-only. How a record is judged and stored is in ``transaction_append.py``, what reading computes in
-``transaction_views.py``. Retention, backup and the collector come in by their own files.
+``transaction_views.py``, what is listed and summed up in ``transaction_list.py`` and ``transaction_summary.py``.
+Retention, backup and the collector come in by their own files.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
-from agent.contract.journal_views import Page, SummaryItem, SummaryPage, TransactionView, Verification
+from agent.contract.journal_views import EntryItem, Page, SummaryPage, TransactionView, Verification
 from agent.contract.transaction import TransactionRecord
 from agent.runtime.clock import Clock
-from agent.store import chain, transaction_views
+from agent.store import chain, times, transaction_views
 from agent.store.anchor import anchor
 from agent.store.database import Database, Worth
 from agent.store.transaction_append import Appender, Stored, offer
-from agent.store.transaction_summary import summary
-from agent.store.transaction_views import TransactionFilters
+from agent.store.transaction_list import TransactionFilters, entries
+from agent.store.transaction_summary import Summing
 from agent.store.unsettled import ANY_TIME, unsettled
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ CONFLICT: Final = "TXN-CON-001"
 UNKNOWN_BINDING: Final = "SEC-BND-001"
 CHAIN_BROKEN: Final = "TXN-JRN-002"
 _ENTRIES_PER_READ: Final = 5_000
+_LOOK_FOR_S: Final = 1.0
 
 
 class TransactionJournal:
@@ -51,6 +53,7 @@ class TransactionJournal:
     ) -> None:
         """``bindings``: (provider, mid, tid), present and former. ``alarm(code, detail)`` is called on the loop."""
         self._database = database
+        self._clock = clock
         self._bindings = bindings
         self._alarm = alarm
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -80,21 +83,27 @@ class TransactionJournal:
     async def list(self, filters: TransactionFilters, limit: int, cursor: str | None = None) -> Page:
         """Journal entries; ``limit`` is 1 to 1000, ``cursor`` the ``next_cursor`` of the page before.
 
+        Looks through the journal until the page is full or a second is over: then it has fewer items, perhaps none,
+        and its ``next_cursor`` goes on from there.
+
         Raises:
             BadRequest: ``limit`` or ``cursor``.
         """
-        return await self._database.read(lambda db: transaction_views.entries(db, filters, limit, cursor))
+        items: builtins.list[EntryItem] = []
+        until_s = self._clock.monotonic() + _LOOK_FOR_S
+        while True:
+            page = await self._database.read(partial(entries, filters=filters, limit=limit - len(items), cursor=cursor))
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None or len(items) >= limit or self._clock.monotonic() > until_s:
+                return Page(items, cursor)
 
     async def summary(self, filters: TransactionFilters, limit: int, cursor: str | None = None) -> SummaryPage:
         """Count and sum per batch, binding, currency and type; raises as `list`."""
-        transaction_views.check_limit(limit)
-        items: builtins.list[SummaryItem] = []
-        while True:
-            page = await self._database.read(partial(summary, filters=filters, limit=limit - len(items), cursor=cursor))
-            items += page.items
-            cursor = page.next_cursor
-            if cursor is None or len(items) >= limit:
-                return SummaryPage(items, cursor)
+        page_under_work = Summing(filters, limit, cursor)
+        while (page := await self._database.read(page_under_work.step)) is None:
+            pass
+        return page
 
     async def unsettled_batch(self, *, above: int = 0, stored_before_ms: int = ANY_TIME) -> str | None:
         """The number of a batch with money in it that is not settled; None when there is none.
@@ -111,7 +120,7 @@ class TransactionJournal:
 
     async def last_stored_before(self, at_ms: int) -> int:
         """The last sequence up to which everything was stored before a time (milliseconds since 1970 UTC); 0: none."""
-        return await self._database.read(lambda db: _last_before(db, at_ms))
+        return await self._database.read(lambda db: times.last_stored_before(db, at_ms))
 
     async def extent(self) -> tuple[int, int]:
         """First and last sequence; both 0 while the journal is empty."""
@@ -149,6 +158,10 @@ def _last_sequence(db: Connection) -> int:
 
 
 def _check(db: Connection, after: int, hash_: bytes) -> chain.ChainCheck:
+    """The next piece after ``after``, or after the beginning where retention has moved it on meanwhile."""
+    begins_after = anchor(db)
+    if begins_after.sequence > after:
+        after, hash_ = begins_after
     rows = db.execute(
         "SELECT sequence, record, hash FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?",
         (after, _ENTRIES_PER_READ),
@@ -156,13 +169,3 @@ def _check(db: Connection, after: int, hash_: bytes) -> chain.ChainCheck:
     return chain.verify(
         (chain.Entry(sequence, record.encode(), stored) for sequence, record, stored in rows), after, hash_
     )
-
-
-def _last_before(db: Connection, at_ms: int) -> int:
-    """By halving: times grow with sequences but for jumps of the clock, and there is no index on them."""
-    low, high = 0, _last_sequence(db)
-    while low < high:
-        middle = (low + high + 1) // 2
-        row = db.execute("SELECT at FROM entries WHERE sequence >= ? ORDER BY sequence LIMIT 1", (middle,)).fetchone()
-        low, high = (middle, high) if row[0] < at_ms else (low, middle - 1)
-    return low

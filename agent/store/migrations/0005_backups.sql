@@ -34,3 +34,25 @@ CREATE TABLE missing (
     upto_seq INTEGER NOT NULL,
     cause    TEXT    NOT NULL                -- damage, backup
 ) STRICT;
+
+-- Entries whose time is earlier than that of the entry before them, or later by more than 31 days: there the clock was
+-- set, or nothing was recorded for long. Between two of them times only grow, so that a time is found by halving.
+CREATE TABLE clock_steps (
+    sequence INTEGER PRIMARY KEY
+) STRICT;
+INSERT INTO clock_steps (sequence)
+SELECT sequence FROM (SELECT sequence, at, lag(at) OVER (ORDER BY sequence) AS before FROM entries)
+ WHERE at < before OR at > before + 2678400000;
+
+-- Of every batch that has a settlement: how its totals compared with the journal's. A fault stands while they differ.
+CREATE TABLE batch_checks (
+    binding       TEXT    NOT NULL,
+    batch_no      TEXT    NOT NULL,
+    settlement    INTEGER NOT NULL,          -- sequence of the settlement compared; 0: none of them is approved any more
+    compared_upto INTEGER NOT NULL,          -- what was recorded of the batch up to here has been considered
+    difference    TEXT,                      -- for people; null: they agree
+    PRIMARY KEY (binding, batch_no)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX batch_differences ON batch_checks (settlement) WHERE difference IS NOT NULL;
+CREATE INDEX settlement_entries ON entries (binding, batch_no) WHERE type = 'settlement';
+CREATE INDEX conflicting_entries ON entries (sequence) WHERE conflict_with IS NOT NULL;
