@@ -92,6 +92,18 @@ class ChildFailed(Unavailable):
     code = "CHILD_FAILED"
 
 
+class TargetUnusable(Unavailable):
+    """A place for backups cannot be used now. Nothing was changed there that counts."""
+
+    code = "BACKUP_TARGET"
+
+
+class NothingNew(Unavailable):
+    """There is no entry that such a backup could hold."""
+
+    code = "NOTHING_NEW"
+
+
 class LinkDown(Unavailable):
     """There is no link to the broker, or it broke under the call: whether a message arrived is unknown."""
 

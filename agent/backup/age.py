@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,7 @@ class Age(Protocol):
         """A stream to write to; its encrypted form is in ``out``, whole, once the block was left without an error.
 
         Args:
-            out: A real file, written from where it stands and left open.
+            out: Written from where it stands, by another thread, and left open.
 
         Raises:
             BadRequest: There is no recipient, or one is no public key of age.
@@ -160,16 +161,20 @@ class Program:
             raise _no_recipient()
         for one in recipients:
             self.check_recipient(one)
-        out.flush()
         argv = [self._age, *(word for one in recipients for word in ("-r", one))]
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE)
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         with _ended(process):
-            with suppress(BrokenPipeError), _stream(process.stdin) as stdin:
-                yield stdin
-            said = _stream(process.stderr).read().decode(errors="replace")
+            source = _stream(process.stdout)
+            work = _InThread(lambda: shutil.copyfileobj(source, out), source, (OSError,))
+            try:
+                with suppress(BrokenPipeError), _stream(process.stdin) as stdin:
+                    yield stdin
+            finally:
+                work.wait()
+            if work.error is not None:
+                raise work.error
             if process.wait() != 0:
-                number = errno.ENOSPC if "no space left" in said else errno.EIO
-                raise OSError(number, f"the encryption ended early: {os.strerror(number)}")
+                raise OSError(errno.EIO, "the encryption ended early")
 
     @contextlib.contextmanager
     def decrypting(self, source: IO[bytes], identities: Sequence[str]) -> Iterator[IO[bytes]]:

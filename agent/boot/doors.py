@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from agent.backup.copies import Backups
 from agent.commands.inbox import Inbox
 from agent.commands.intake import LocalCaller
 from agent.config import Loaded
@@ -36,6 +37,7 @@ def build_doors(
     journal: TransactionJournal,
     monitor: Monitor,
     history: HealthHistory,
+    backups: Backups,
     inbox: Inbox,
     sales: Sales,
     announcements: Announcements,
@@ -57,6 +59,7 @@ def build_doors(
             info=about.info,
             health=monitor.snapshot,
             history=history.page,
+            backups=backups.page,
             order=lambda order, caller: inbox.order(order, LocalCaller(caller.uid, caller.rights)),
             command=runs.get,
             commands=runs.list,

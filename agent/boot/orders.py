@@ -11,7 +11,7 @@ from agent.commands.catalog import build_commands
 from agent.commands.inbox import Inbox
 from agent.commands.intake import Identity as OrderIdentity
 from agent.commands.intake import Intake
-from agent.commands.means import Means
+from agent.commands.means import Copying, Means
 from agent.commands.operation import Touch
 from agent.commands.planning import Planner
 from agent.commands.security_log import SecurityLog
@@ -57,6 +57,7 @@ class Around(Struct, frozen=True):
         last_report_s: When the application of a unit last gave a status.
         battery_pct: Charge while running on battery.
         announce: Publishes birth and the own truth again.
+        backups: Copies of the journal elsewhere.
     """
 
     ports: Sequence[Device]
@@ -65,6 +66,7 @@ class Around(Struct, frozen=True):
     selling: Callable[[], Selling] = lambda: NOBODY_SELLS
     last_report_s: Callable[[str], float | None] = lambda _unit: None
     battery_pct: Callable[[], float | None] = lambda: None
+    backups: Copying | None = None
 
 
 def build_orders(
@@ -111,6 +113,7 @@ def build_orders(
         last_report_s=around.last_report_s,
         notes=survey.notes,
         verify_journal=journal.verify,
+        backups=around.backups,
         cancel=cancel,
         find=runs.get,
         announce=around.announce,

@@ -11,6 +11,7 @@ import structlog
 from msgspec import Struct
 
 import agent
+from agent.boot.copies import build_copies, end_faults_of_former_targets
 from agent.boot.doors import build_doors
 from agent.boot.health import build_health
 from agent.boot.link import birth_identity, build_link
@@ -48,10 +49,12 @@ from agent.store import meta
 from agent.store.database import Connection, Database, Worth
 from agent.store.outbox import Outbox
 from agent.store.transactions import TransactionJournal
+from agent.trust.clock_trust import clock_trust
 from agent.uplink.gauges import Gauges
 from agent.uplink.session import Session
 from agent.workflow.engine import Engine
 from agent.workflow.journal import RunJournal
+from drivers.host.clock import read_kernel_clock
 
 log = structlog.get_logger("boot")
 
@@ -190,6 +193,13 @@ class _Agent:
         )
         self._monitor = health.monitor
         database.on_trouble(lambda bad, why: self._monitor.report("TXN-JRN-001", "journal", bad, why))
+        self._copies = build_copies(
+            settings,
+            database=database,
+            clock=clock,
+            clock_trusted=clock_trust(settings.clock.trust, read_kernel_clock),
+            report=self._monitor.report,
+        )
         sales = build_sales(
             settings,
             clock=clock,
@@ -213,6 +223,7 @@ class _Agent:
                 selling=sales.facts,
                 last_report_s=sales.last_report,
                 battery_pct=power.on_battery_pct,
+                backups=self._copies.backups,
             ),
         )
         sales.on_change(orders.engine.wake)
@@ -223,6 +234,7 @@ class _Agent:
             journal=journal,
             monitor=self._monitor,
             history=HealthHistory(database),
+            backups=self._copies.backups,
             inbox=orders.inbox,
             sales=sales,
             announcements=self._announcements,
@@ -236,6 +248,7 @@ class _Agent:
             self._monitor,
             sales,
             BatchWatch(journal, clock, self._monitor.report),
+            *self._copies.parts,
         ]
         if uplink is not None:
             capabilities = frozenset(driver.category for driver in health.drivers)
@@ -303,6 +316,7 @@ class _Agent:
         # Both ways: what the process before this one reported is over as soon as this configuration says so.
         self._monitor.report("SW-AGT-002", "agent", bool(problems), problems[0] if problems else "in order")
         self._monitor.report("NET-MQT-001", "uplink", self._settings.uplink is not None, "not connected yet")
+        end_faults_of_former_targets(self._copies.backups, self._monitor.snapshot().faults, self._monitor.report)
 
     def _status(self) -> str:
         ready = "ready to sell" if self._monitor.snapshot().readiness.ready else "NOT ready to sell"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from agent.commands.backup import build_backup, build_verify_backup
 from agent.commands.cancel import build_cancel
 from agent.commands.check_device import build_check_device
 from agent.commands.command import Command
@@ -23,6 +24,8 @@ def build_commands(means: Means) -> Commands:
         build_ping(),
         build_rebirth(means),
         build_check_device(means),
+        build_backup(means),
+        build_verify_backup(means),
         build_cancel(means),
         build_reset(means),
         build_reinit(means),

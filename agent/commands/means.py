@@ -6,10 +6,12 @@ Commands know no room but by these few functions, so that a test can hand over a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from msgspec import Struct, field
 
 from agent.commands.operation import Touch
+from agent.contract.backup_views import BackupKind, BackupResult, VerifyResult
 from agent.contract.command import CommandState, Reason, ReasonCode
 from agent.contract.health import DeviceHealth, HealthSnapshot
 from agent.contract.journal_views import Verification
@@ -22,6 +24,15 @@ from drivers.contract import Device
 
 Check = Callable[[str, str], Awaitable[Struct]]
 """Device and level → its health."""
+
+
+class Copying(Protocol):
+    """Backups, as commands need them; `agent.backup.copies.Backups`."""
+
+    @property
+    def targets(self) -> frozenset[str]: ...
+    async def make(self, kind: BackupKind, target: str | None) -> BackupResult: ...
+    async def verify(self, backup_id: str | None) -> VerifyResult: ...
 
 
 async def _no_notes(_run_id: str, _name: str, _touch: Touch) -> tuple[Reason, ...]:
@@ -53,6 +64,7 @@ class Means(Struct, frozen=True, kw_only=True):
         last_report_s: When (monotonic) the application of a unit last gave a status; None: never in this process.
         notes: What holds now and belongs in the result of an operation: for the run's id, its command, what it touches.
         verify_journal: Recomputes the transaction journal's chain; None where there is no journal.
+        backups: Copies of the journal elsewhere; None where there is no journal.
         cancel: Gives a run up.
         find: The recorded state of an order.
         announce: Publishes birth and the own truth again; False without a link.
@@ -68,6 +80,7 @@ class Means(Struct, frozen=True, kw_only=True):
     last_report_s: Callable[[str], float | None] = lambda _unit: None
     notes: Callable[[str, str, Touch], Awaitable[tuple[Reason, ...]]] = _no_notes
     verify_journal: Callable[[], Awaitable[Verification]] | None = None
+    backups: Copying | None = None
     cancel: Callable[[str, Reason], Awaitable[Cancellation]] = _nothing_to_cancel
     find: Callable[[str], Awaitable[CommandState | None]] = _nobody
     announce: Callable[[], Awaitable[bool]] = _no_link

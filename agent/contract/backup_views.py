@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 BackupKind = Literal["segment", "snapshot"]
+BackupId = Annotated[str, Meta(pattern=r"\A[0-9a-f-]{36}\Z", description="as in backup.list")]
+TargetName = Annotated[
+    str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z", description="a name in [backup] of the configuration")
+]
 
 
 class BackupItem(Struct, frozen=True):
@@ -56,3 +60,25 @@ class BackupPage(Struct, frozen=True):
     items: list[BackupItem]
     next_cursor: str | None
     targets: list[TargetItem]
+
+
+class TargetProblem(Struct, frozen=True):
+    """Why nothing was done at one target."""
+
+    target: str
+    problem: str
+
+
+class BackupResult(Struct, frozen=True):
+    """Of an order ``backup``. ``files``: the last ten of what was made, in order; none where there was nothing new."""
+
+    files: list[BackupItem]
+    problems: list[TargetProblem]
+
+
+class VerifyResult(Struct, frozen=True):
+    """Of an order ``verify_backup``: how many files are ``right``; ``wrong``: at most ten of the others."""
+
+    right: int
+    wrong: list[BackupItem]
+    problems: list[TargetProblem]

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from agent.contract.command import CommandId
+from agent.contract.backup_views import BackupId, BackupKind, TargetName
+from agent.contract.command import CommandId, WhyText
 from agent.contract.health import At, DeviceId, ReadinessReason
 
 LONGEST_LEASE_S: Final = 180
@@ -117,3 +118,20 @@ class CommandCancelParams(Struct, frozen=True, forbid_unknown_fields=True):
     """``command.cancel``: an order ``cancel`` with an id of the agent's own making, for the order ``command_id``."""
 
     command_id: CommandId
+
+
+class BackupRunParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """``backup.run``: an order ``backup``; without ``command_id`` its id is of the agent's own making."""
+
+    kind: BackupKind
+    target: TargetName | None = None
+    command_id: CommandId | None = None
+    reason: WhyText | None = None
+
+
+class BackupVerifyParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """``backup.verify``: an order ``verify_backup``, without ``backup_id`` for every file; ``command_id`` as above."""
+
+    backup_id: BackupId | None = None
+    command_id: CommandId | None = None
+    reason: WhyText | None = None

@@ -286,6 +286,13 @@ class CommandListParams(Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Cursor | None = None
 
 
+class BackupListParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """``backup.list``, newest first."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+
+
 class HealthResult(Struct, frozen=True, forbid_unknown_fields=True):
     """``health.get``: every device, and every active fault."""
 

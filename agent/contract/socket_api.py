@@ -13,7 +13,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from agent.contract.about import AgentInfo
+from agent.contract.backup_views import BackupPage
 from agent.contract.calls import (
+    BackupRunParams,
+    BackupVerifyParams,
     CommandCancelParams,
     EventsSubscribeParams,
     HealthCheckParams,
@@ -28,6 +31,7 @@ from agent.contract.health import HistoryPage, Readiness
 from agent.contract.journal_views import Page, SummaryPage, TransactionView, Verification
 from agent.contract.link_messages import Value
 from agent.contract.rpc import (
+    BackupListParams,
     CommandGetParams,
     CommandListParams,
     ConfigResult,
@@ -206,6 +210,30 @@ METHODS: Final = (
         HealthCheckParams,
         CommandState,
         *_WRITING,
+    ),
+    _form(
+        _CONTROL,
+        "backup.list",
+        "Backups, the newest first, and how every place for them stands.",
+        BackupListParams,
+        BackupPage,
+        *_READING,
+    ),
+    _form(
+        _CONTROL,
+        "backup.run",
+        "Make a backup now; an order backup, answered with its recorded state at once.",
+        BackupRunParams,
+        CommandState,
+        *("REPLAYED", *_WRITING),
+    ),
+    _form(
+        _CONTROL,
+        "backup.verify",
+        "Read backups back and compare; an order verify_backup, answered with its recorded state at once.",
+        BackupVerifyParams,
+        CommandState,
+        *("REPLAYED", *_WRITING),
     ),
     _form(
         _CONTROL,

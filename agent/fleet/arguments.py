@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from agent.commands.backup import BackupArguments, VerifyBackupArguments
 from agent.commands.cancel import CancelArguments
 from agent.commands.check_device import CheckDeviceArguments
 from agent.commands.ping import PingArguments
@@ -31,6 +32,8 @@ _FORMS: Final[Mapping[str, type[Struct]]] = {
     "ping": PingArguments,
     "rebirth": RebirthArguments,
     "check_device": CheckDeviceArguments,
+    "backup": BackupArguments,
+    "verify_backup": VerifyBackupArguments,
     "cancel": CancelArguments,
     "reset": ResetArguments,
     "reinit": ReinitArguments,
@@ -42,6 +45,8 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "ping": "ping",
     "rebirth": "rebirth",
     "check_device": "check_device device=printer-0 level=internal (or external)",
+    "backup": "backup kind=snapshot (or segment), of one place: target=NAME",
+    "verify_backup": "verify_backup, or of one file: verify_backup backup_id=ID",
     "cancel": "cancel command_id=ID",
     "reset": "reset level=device device=printer-0; levels: reread, device, app, service, reboot, power_cycle",
     "reinit": "reinit scope=device device=printer-0; scopes: device, app, terminal",

@@ -15,11 +15,13 @@ import msgspec
 from msgspec import Struct
 
 from agent.contract import card_data, rpc
-from agent.contract.calls import CommandCancelParams, HealthCheckParams
+from agent.contract.backup_views import BackupPage
+from agent.contract.calls import BackupRunParams, BackupVerifyParams, CommandCancelParams, HealthCheckParams
 from agent.contract.command import CommandPage, CommandState, LocalOrder
 from agent.contract.health import HealthSnapshot, HistoryPage, Readiness
 from agent.contract.journal_views import Page, SummaryPage, Verification
 from agent.contract.rpc import (
+    BackupListParams,
     CommandGetParams,
     CommandListParams,
     ConfigResult,
@@ -47,6 +49,7 @@ class ControlSubjects(Struct, frozen=True):
     info: Callable[[], object]
     health: Callable[[], HealthSnapshot]
     history: Callable[[int, str | None, str | None], Awaitable[HistoryPage]]
+    backups: Callable[[int, str | None], Awaitable[BackupPage]]
     order: Callable[[LocalOrder, Caller], Awaitable[CommandState]]
     command: Callable[[str], Awaitable[CommandState | None]]
     commands: Callable[[int, str | None], Awaitable[CommandPage]]
@@ -75,6 +78,9 @@ class ControlMethods:
             "transaction.summary": Method(self._summary, SUPPORT),
             "journal.verify": Method(self._verify, SUPPORT),
             "health.check": Method(self._check, SUPPORT, detached=True),
+            "backup.list": Method(self._backups, SUPPORT),
+            "backup.run": Method(self._back_up, SUPPORT, detached=True),
+            "backup.verify": Method(self._verify_backup, SUPPORT, detached=True),
             "command.run": Method(self._run, SUPPORT, detached=True),
             "command.cancel": Method(self._cancel, SUPPORT, detached=True),
             "command.get": Method(self._command, SUPPORT),
@@ -115,6 +121,16 @@ class ControlMethods:
         wanted = rpc.decode_params(params, HealthCheckParams)
         return await self._order("check_device", msgspec.structs.asdict(wanted), caller)
 
+    async def _backups(self, params: Mapping[str, object], _caller: Caller) -> BackupPage:
+        wanted = rpc.decode_params(params, BackupListParams)
+        return await self._subjects.backups(wanted.limit, wanted.cursor)
+
+    async def _back_up(self, params: Mapping[str, object], caller: Caller) -> CommandState:
+        return await self._order_of("backup", params, BackupRunParams, caller)
+
+    async def _verify_backup(self, params: Mapping[str, object], caller: Caller) -> CommandState:
+        return await self._order_of("verify_backup", params, BackupVerifyParams, caller)
+
     async def _cancel(self, params: Mapping[str, object], caller: Caller) -> CommandState:
         wanted = rpc.decode_params(params, CommandCancelParams)
         return await self._order("cancel", msgspec.structs.asdict(wanted), caller)
@@ -123,6 +139,16 @@ class ControlMethods:
         """The order that such a call stands for, on the way of all others; each call is another order."""
         order = _order({"command_id": uuid7(), "name": name, "arguments": arguments})
         return await self._subjects.order(order, caller)
+
+    async def _order_of(
+        self, name: str, params: Mapping[str, object], shape: type[Struct], caller: Caller
+    ) -> CommandState:
+        """The same where the caller may choose the order's id and say why: the rest are the arguments that it gave."""
+        wanted = rpc.decode_params(params, shape)
+        order = {one: getattr(wanted, one) for one in ("command_id", "reason") if one in params}
+        arguments = {one: value for one, value in params.items() if one not in order}
+        order = {"command_id": uuid7(), "name": name, "arguments": arguments, **_given(order)}
+        return await self._subjects.order(_order(order), caller)
 
     async def _command(self, params: Mapping[str, object], _caller: Caller) -> CommandState:
         wanted = rpc.decode_params(params, CommandGetParams)
@@ -144,6 +170,10 @@ def _tells(subject: Callable[[], Any]) -> Method:
         return subject()
 
     return Method(handle, SUPPORT)
+
+
+def _given(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _filters(wanted: TransactionListParams) -> TransactionFilters:

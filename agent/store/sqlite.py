@@ -75,6 +75,11 @@ def open_readonly(path: Path, *, cache_kib: int = 256) -> Connection:
     return db
 
 
+def in_memory() -> Connection:
+    """An empty database that is nowhere but in memory."""
+    return _connect("file::memory:")
+
+
 def _connect(uri: str) -> Connection:
     return sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, factory=Connection, cached_statements=256

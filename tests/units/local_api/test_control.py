@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from agent.backup.copies import Backups
 from agent.contract.command import CommandPage, CommandState, LocalOrder, State
 from agent.contract.health import (
     DeviceHealth,
@@ -89,6 +90,7 @@ async def desk(folder: Path, store: OpenJournal) -> AsyncIterator[Desk]:
         info=info,
         health=lambda: SNAPSHOT,
         history=history,
+        backups=Backups((), store.database).page,
         order=order,
         command=command,
         commands=commands,
