@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from agent.backup.age import present
 from agent.backup.file_format import Header, Part, read_compressed
@@ -52,23 +52,37 @@ def pieces_of(place: Path, site: str, terminal: str) -> list[Piece]:
 
 
 @contextlib.contextmanager
+def decrypted(place: Path, piece: Piece, identities: Sequence[str]) -> Iterator[IO[bytes]]:
+    """The compressed content of a backup file; nothing but reading may raise OSError in the block.
+
+    Raises:
+        BackupUnusable: It cannot be read or decrypted.
+    """
+    try:
+        with (place / piece.file).open("rb") as source, present().decrypting(source, identities) as plain:
+            yield plain
+    except OSError as err:
+        raise BackupUnusable(f"it cannot be read: {os.strerror(err.errno or 0)}", hint="look at the medium") from err
+
+
+@contextlib.contextmanager
 def opened(place: Path, piece: Piece, identities: Sequence[str]) -> Iterator[tuple[Header, Iterator[Part]]]:
     """A backup file's header, held against its name, and what follows, read and proved as it is asked for.
 
     Raises:
         BackupUnusable: It cannot be read or decrypted, is altered, cut short, or not what its name says.
     """
-    path = place / piece.file
-    try:
-        with path.open("rb") as source, present().decrypting(source, identities) as plain:
-            parts = read_compressed(plain)
-            header = next(parts)
-            yield _checked(header, piece), parts
-    except OSError as err:
-        raise BackupUnusable(f"it cannot be read: {os.strerror(err.errno or 0)}", hint="look at the medium") from err
+    with decrypted(place, piece, identities) as plain:
+        parts = read_compressed(plain)
+        yield checked(next(parts), piece), parts
 
 
-def _checked(header: Part, piece: Piece) -> Header:
+def checked(header: Part, piece: Piece) -> Header:
+    """A file's header, if it says what its name and its folder say.
+
+    Raises:
+        BackupUnusable: It does not.
+    """
     *_, site, terminal, journal_id, _name = ("", "", *Path(piece.file).parts)
     if not isinstance(header, Header):
         raise BackupUnusable("it does not begin with a header", hint="use another file")

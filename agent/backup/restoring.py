@@ -31,10 +31,11 @@ _AT_ONCE: Final = 500
 
 
 class Source(Struct, frozen=True):
-    """Where files are, and the private keys that open them."""
+    """Where files are, the private keys that open them, and what to do where those are the wrong ones."""
 
     place: Path
     identities: Sequence[str]
+    key_hint: str
 
     def opened(self, piece: Piece) -> AbstractContextManager[tuple[Header, Iterator[Part]]]:
         """As `place.opened`."""
@@ -117,8 +118,7 @@ def find_lineage(source: Source, pieces: Sequence[Piece], wanted: str | None) ->
     if not lineages:
         raise NeedsPerson(
             f"none of the {len(pieces)} files can be read: {unusable[0].problem}" if unusable else "there are no files",
-            hint="they must be encrypted to this terminal's own key: pos-agent keys prints it, and on the operator's"
-            " side posctl fleet backup reencrypt encrypts them to it",
+            hint=source.key_hint,
         )
     if wanted is None:
         best, others = newest_leaf(lineages)

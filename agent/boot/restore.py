@@ -33,6 +33,10 @@ from agent.store.sqlite import Connection, DatabaseError, cannot_open, connect_w
 from agent.workflow.run_rows import close_restored
 
 DATABASE: Final = "agent.db"
+_KEY_HINT: Final = (
+    "they must be encrypted to this terminal's own key: pos-agent keys prints it, and where the operator's key is"
+    " posctl fleet backup reencrypt makes such files"
+)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EXIT_DONE, _EXIT_INCOMPLETE = 0, 1
 
@@ -57,7 +61,7 @@ def restore(settings: Settings, options: argparse.Namespace, screen: Screen) -> 
             screen.note("what an interrupted restore had left was removed")
         if not options.fill:
             building.check_place(database)
-        source = Source(place, [_key(state).secret])
+        source = Source(place, [_key(state).secret], _KEY_HINT)
         pieces = pieces_of(place, site, terminal)
         if not pieces:
             raise _nothing_there(place, f"{site}/{terminal}")
