@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from agent.demo.tour import main as demo
 
         return demo(arguments[1:])
+    if arguments[:1] in (["keys"], ["restore"]):
+        from agent.boot.offline import main as offline
+
+        return offline(arguments)
     if arguments[:1] == ["run"]:
         import_libraries()  # before any of our own files imports them
         if (file := _file_of(arguments[1:])) is not None:
@@ -68,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help=f"default: {DEFAULT_FILE}")
     verbs.add_parser("run", parents=[config], help="be the daemon (systemd starts this)")
     verbs.add_parser("check-config", parents=[config], help="list every problem of a configuration; exit 2 if any")
+    verbs.add_parser("keys", help="print this terminal's public key for backups; made at the first call")
+    verbs.add_parser("restore", help="give this terminal the journal that backups hold; `pos-agent restore --help`")
     verbs.add_parser("demo", help="a whole terminal on this machine: broker, printer, agent, payment application")
     verbs.add_parser("emulate", help="a device behind a pseudo-terminal, e.g. `emulate printer`")
     verbs.add_parser("version", help="print the version")

@@ -24,10 +24,14 @@ class Screen:
 
     Args:
         as_json: Standard output holds JSON only, one document (or one a line for what goes on).
+        program: Whose errors they are.
     """
 
-    def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
+    def __init__(
+        self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None, program: str = "posctl"
+    ) -> None:
         self.as_json = as_json
+        self._program = program
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self.style = style_for(self._out)
@@ -76,7 +80,10 @@ class Screen:
         """What happened and what to do next; as JSON too where a script reads."""
         code = error.reason if isinstance(error, Refused) else str(error.facts.get("agent_code", error.code))
         field = f" ({plain(error.field)})" if error.field else ""
-        said = [f"posctl: {plain(error.message)}{field} [{plain(code)}]", *([plain(error.hint)] if error.hint else [])]
+        said = [
+            f"{self._program}: {plain(error.message)}{field} [{plain(code)}]",
+            *([plain(error.hint)] if error.hint else []),
+        ]
         for text, first in zip(said, ("", " " * 8), strict=False):
             self.note("\n".join(wrap(text, self.style, " " * 8, first)))
         if self.as_json:

@@ -6,7 +6,8 @@ collector) can so tell a terminal that went on from one that was set back.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -49,6 +50,17 @@ def continue_journal(db: Connection, journal_id: str, base: Anchor, now: datetim
         (journal_id, base.sequence, base.hash, meta.journal_id(db), int(now.timestamp() * 1000), cause),
     )
     meta.rename_journal(db, journal_id, now)
+
+
+def write_lineage(db: Connection, lineage: Sequence[Journal]) -> None:
+    """Of a new file: its entries are of these journals, oldest first, the last one being the present one."""
+    db.execute("DELETE FROM journals")
+    db.executemany(
+        "INSERT INTO journals (journal_id, base_sequence, base_hash, parent, began_at, cause)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(one.journal_id, *one.base, one.parent, one.began_at_ms, one.cause) for one in lineage],
+    )
+    meta.rename_journal(db, lineage[-1].journal_id, datetime.fromtimestamp(lineage[-1].began_at_ms / 1000, UTC))
 
 
 def present(db: Connection) -> Journal:

@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from agent.contract import topics
 from agent.contract.command import CommandState, Reason, ReasonCode, encode_state
 from agent.contract.publication import Publication
 from agent.runtime.clock import rfc3339
 from agent.store import meta, outbox
-from agent.workflow.transition import OPEN_PHASES, Phase, Run
+from agent.workflow.transition import OPEN_PHASES, Phase, Restored, Run, after
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
@@ -199,6 +200,14 @@ def open_runs(db: Connection, but_not_of: str) -> list[Run]:
     """Every run that is not final, the oldest first."""
     rows = db.execute(f"SELECT {_COLUMNS} FROM commands WHERE {_OPEN} AND life <> ? ORDER BY number", (but_not_of,))  # noqa: S608
     return [_run(row) for row in rows]
+
+
+def close_restored(db: Connection, now: datetime) -> int:
+    """End every run that a backup held open, with its final state message; how many there were. For a new file."""
+    found = open_runs(db, "")
+    for run in found:
+        update(db, replace(after(run, Restored(), None), updated_at=now), run.rev, now)
+    return len(found)
 
 
 def begun_since(db: Connection, name: str, since: datetime) -> list[Run]:

@@ -100,13 +100,17 @@ class PlanLost(Struct, frozen=True):
     """The command of a begun run is not known to this release any more, or has another shape."""
 
 
+class Restored(Struct, frozen=True):
+    """It was found open in a backup: nobody knows what became of it after that was made."""
+
+
 class Cancelled(Struct, frozen=True):
     """Somebody entitled gave it up: while it waited, or at a step that says it may be."""
 
     reason: Reason
 
 
-Event = Held | Closed | StepStarted | StepSucceeded | StepFailed | AgentRestarted | PlanLost | Cancelled
+Event = Held | Closed | StepStarted | StepSucceeded | StepFailed | AgentRestarted | PlanLost | Restored | Cancelled
 
 
 class ImpossibleTransition(ValueError):
@@ -156,10 +160,16 @@ def after(run: Run, event: Event, plan: Plan | None) -> Run:
             return _after_restart(run, plan)
         case PlanLost():
             return _changed(run, phase=Phase.FAILED, reason=_INTERRUPTED_BY_RELEASE)
+        case Restored():
+            return _changed(run, phase=Phase.FAILED, reason=_OPEN_IN_BACKUP)
     raise ImpossibleTransition(f"{type(event).__name__} cannot follow {run.phase.value}")
 
 
 _INTERRUPTED_BY_RELEASE: Final = Reason(ReasonCode.INTERRUPTED, "this release of the agent does not know how to go on")
+
+_OPEN_IN_BACKUP: Final = Reason(
+    ReasonCode.RESTORED, "the terminal was restored from a backup in which this was open; what came of it is not known"
+)
 
 
 def _after_restart(run: Run, plan: Plan | None) -> Run:

@@ -1,0 +1,146 @@
+"""A whole database made beside the real one: in place when it is complete and on the disk, else gone without a trace.
+
+For what a terminal gets from elsewhere at once, a restore above all. Blocking; the caller holds the state lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from agent.errors import Refused
+from agent.runtime.durable_files import sync_folder
+from agent.store.schema import Migration, initialise
+from agent.store.sqlite import Connection, DatabaseError, cannot_open, connect_builder, connect_writer, translate
+
+_BESIDE = ("-wal", "-shm", "-journal")
+
+
+def being_built(path: Path) -> Path:
+    """Where the database that becomes ``path`` is made."""
+    return path.with_name(f"{path.name}.restoring")
+
+
+def remove_unfinished(path: Path) -> bool:
+    """Remove what a killed maker left beside ``path``; True when there was something. It counts for nothing."""
+    built = being_built(path)
+    found = False
+    for one in (built, *(built.with_name(built.name + end) for end in _BESIDE)):
+        with contextlib.suppress(FileNotFoundError):
+            one.unlink()
+            found = True
+    return found
+
+
+@contextlib.contextmanager
+def building(path: Path, now: datetime) -> Iterator[Connection]:
+    """A new database of the present schema beside ``path``, in one transaction; `put_in_place` follows.
+
+    Left without an error it is committed, closed and on the disk; left by one it is removed.
+
+    Raises:
+        StoreFull, StoreUnavailable: The disk has no room, or does not work.
+    """
+    built = being_built(path)
+    remove_unfinished(path)
+    try:
+        os.close(os.open(built, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        db = connect_builder(built)
+        try:
+            initialise(db, now)
+            db.execute("BEGIN")
+            yield db
+            db.execute("COMMIT")
+        finally:
+            db.close()
+        _flush(built)
+    except (DatabaseError, OSError) as err:
+        remove_unfinished(path)
+        raise translate(err) if isinstance(err, DatabaseError) else cannot_open(err) from err
+    except BaseException:
+        remove_unfinished(path)
+        raise
+
+
+@contextlib.contextmanager
+def scratch(now: datetime, steps: list[Migration]) -> Iterator[Connection]:
+    """A new database in memory, of the schema that ``steps`` make; it leaves nothing."""
+    db = connect_builder(None)
+    try:
+        initialise(db, now, steps)
+        yield db
+    finally:
+        db.close()
+
+
+def check_place(path: Path) -> None:
+    """Make sure that nothing stands at ``path`` that a new database would take the place of.
+
+    A database without an entry, as an agent makes at its first start, is no obstacle; its log is emptied into it.
+
+    Raises:
+        Refused: There are entries, or something that cannot be looked into, or the log of a file that was moved away.
+    """
+    if not path.exists():
+        left = [one for end in _BESIDE if (one := path.with_name(path.name + end)).exists()]
+        if left:
+            raise Refused(
+                f"{left[0]} is there without {path.name}: it may hold records, and would be taken for the new file's",
+                reason="STATE_IN_USE",
+                hint=f"move it to where {path.name} was moved",
+            )
+        return
+    if path.stat().st_size and (why := _what_speaks_against(path)):
+        moved = path.parent / "replaced"
+        raise Refused(
+            f"{path} {why}: it is not overwritten",
+            reason="STATE_IN_USE",
+            hint=f"to replace it, move it away first: mkdir {moved} && mv {path}* {moved}/",
+        )
+
+
+def put_in_place(path: Path, now: datetime) -> Path | None:
+    """Make what was built the real one, in one step; returns where a database without entries was kept, if any.
+
+    Raises:
+        StoreUnavailable: The folder cannot be written; nothing is in place.
+    """
+    kept: Path | None = None
+    try:
+        if path.exists():
+            kept = path.with_name(f"{path.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
+            kept.unlink(missing_ok=True)
+            os.link(path, kept)
+        being_built(path).rename(path)
+        sync_folder(path.parent)
+    except OSError as err:
+        raise cannot_open(err) from err
+    return kept
+
+
+def _what_speaks_against(path: Path) -> str | None:
+    """Why the database there must stay; its log is emptied into it when nothing does."""
+    try:
+        db = connect_writer(path)
+        try:
+            if db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'entries'").fetchone()[0]:
+                count = int(db.execute("SELECT count(*) FROM entries").fetchone()[0])
+                if count:
+                    return f"holds {count} {'entry' if count == 1 else 'entries'}"
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            db.close()
+    except DatabaseError:
+        return "cannot be looked into"
+    return None
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
