@@ -1,18 +1,29 @@
-"""The uplink: what is told of this terminal, to which broker, and what comes in from there."""
+"""The uplink: what is told of this terminal, to which broker, and what comes in from there.
+
+The journal's way to the collector is wired in ``upload.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from msgspec.structs import replace
+
+from agent.boot.upload import build_upload, origin_of
 from agent.commands.security_log import BAD_SIGNATURE
 from agent.config import Settings, Uplink
+from agent.contract.journal_upload import JournalOrigin
+from agent.contract.policy import Policy
 from agent.contract.publication import Publication
-from agent.contract.topics import Address
+from agent.contract.topics import TRANSACTIONS_ACK, Address
+from agent.errors import StoreUnavailable
+from agent.journal_settings import Upload as UploadSettings
 from agent.local_api.about import Identity
 from agent.runtime.backoff import Backoff
 from agent.runtime.clock import Clock
 from agent.runtime.services import Pulses
 from agent.runtime.systemd import credential_or
+from agent.store import journals
 from agent.store.database import Database
 from agent.store.outbox import Outbox
 from agent.uplink import messages
@@ -27,6 +38,7 @@ Receive = Callable[[str, bytes, bool, bool], Awaitable[None]]
 
 def build_link(
     uplink: Uplink,
+    upload: UploadSettings,
     *,
     address: Address,
     identity: messages.Identity,
@@ -36,6 +48,8 @@ def build_link(
     pulses: Pulses,
     gauges: Gauges,
     receive: Receive,
+    policy: Callable[[], Policy | None],
+    report: Callable[[str, str, bool, str], None],
     note: Callable[[str, str], None],
     truth: Callable[[], Awaitable[Sequence[Publication]]],
     on_link: Callable[[bool, str], None],
@@ -47,8 +61,41 @@ def build_link(
     """
     publisher = Publisher(Outbox(database), address, clock, pulses.add("publisher"), journal_id=identity.journal_id)
     database.after_commit(publisher.wake)
-    inbound = Inbound(address, receive, lambda kind: note(BAD_SIGNATURE, kind), clock, pulses.add("inbound"))
-    return Session(
+
+    async def present(known: messages.Identity) -> messages.Identity:
+        """A journal may be continued by another while this process lives."""
+        try:
+            journal = await database.read(journals.present)
+        except StoreUnavailable:
+            return known
+        return replace(known, journal_id=journal.journal_id, origin=origin_of(journal))
+
+    async def announce() -> None:
+        await session.announce_again()
+
+    uploads = {}
+    if upload.enabled:
+        uploads[TRANSACTIONS_ACK] = build_upload(
+            upload,
+            address=address,
+            database=database,
+            clock=clock,
+            pulse=pulses.add("upload"),
+            policy=policy,
+            report=report,
+            note=note,
+            outbox_first=publisher.caught_up,
+            announce=announce,
+        )
+    inbound = Inbound(
+        address,
+        receive,
+        lambda kind: note(BAD_SIGNATURE, kind),
+        clock,
+        pulses.add("inbound"),
+        acks={below: one.take for below, one in uploads.items()},
+    )
+    session = Session(
         _broker(uplink),
         address,
         identity,
@@ -61,17 +108,26 @@ def build_link(
         clock=clock,
         backoff=Backoff(uplink.backoff_first_s, uplink.backoff_limit_s),
         pulse=pulses.add("uplink"),
+        uploads=tuple(uploads.values()),
+        present=present,
     )
+    return session
 
 
 def birth_identity(
-    settings: Settings, identity: Identity, *, capabilities: frozenset[str], commands: tuple[str, ...]
+    settings: Settings,
+    identity: Identity,
+    *,
+    origin: JournalOrigin,
+    capabilities: frozenset[str],
+    commands: tuple[str, ...],
 ) -> messages.Identity:
     """Who this terminal is towards the broker."""
     return messages.Identity(
         serial=identity.terminal.serial,
         boot_id=identity.boot_id,
         journal_id=identity.journal_id,
+        origin=origin,
         version=identity.version,
         model=identity.terminal.model,
         capabilities=tuple(sorted(capabilities)),

@@ -20,10 +20,12 @@ from agent.boot.orders import Around, build_orders
 from agent.boot.power import PowerView
 from agent.boot.selling import build_sales
 from agent.boot.trust import read_trust
+from agent.boot.upload import origin_of
 from agent.config import Loaded, keep_good_copy
 from agent.contract import card_data
 from agent.contract.about import TerminalInfo
 from agent.contract.health import DeviceHealth, State
+from agent.contract.journal_upload import JournalOrigin
 from agent.contract.policy import Policy
 from agent.contract.publication import Publication
 from agent.contract.rpc import ConfigResult
@@ -45,7 +47,7 @@ from agent.runtime.stop_signals import StopSignals
 from agent.runtime.systemd import Notifier, watchdog_interval_s
 from agent.runtime.watchdog import Watchdog
 from agent.selling.batches import BatchWatch
-from agent.store import meta
+from agent.store import journals, meta
 from agent.store.database import Connection, Database, Worth
 from agent.store.outbox import Outbox
 from agent.store.transactions import TransactionJournal
@@ -103,6 +105,7 @@ class _Beginning(Struct, frozen=True):
     """What the database says at a start."""
 
     journal_id: str
+    origin: JournalOrigin
     starts: int
     was_cut_off: bool
 
@@ -110,7 +113,8 @@ class _Beginning(Struct, frozen=True):
 def _begin(db: Connection) -> _Beginning:
     cut_off = meta.get(db, _RUNNING) == "1"
     meta.put(db, _RUNNING, "1")
-    return _Beginning(meta.journal_id(db), meta.next_start_counter(db), cut_off)
+    journal = journals.present(db)
+    return _Beginning(journal.journal_id, origin_of(journal), meta.next_start_counter(db), cut_off)
 
 
 class _Agent:
@@ -254,14 +258,19 @@ class _Agent:
             capabilities = frozenset(driver.category for driver in health.drivers)
             self._session = build_link(
                 uplink,
+                settings.upload,
                 address=self._address,
-                identity=birth_identity(settings, identity, capabilities=capabilities, commands=orders.names),
+                identity=birth_identity(
+                    settings, identity, origin=beginning.origin, capabilities=capabilities, commands=orders.names
+                ),
                 starts=beginning.starts,
                 database=database,
                 clock=clock,
                 pulses=self._pulses,
                 gauges=gauges,
                 receive=orders.inbox.receive,
+                policy=lambda: self._policy,
+                report=self._monitor.report,
                 note=orders.security.note,
                 truth=lambda: self._truth(orders.runs),
                 on_link=self._link_changed,

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from agent.contract.journal_upload import JournalOrigin
+
 Value = float | int | str | None
 Connection = Annotated[int, Meta(ge=0, description="grows with every connection within one journal")]
 
@@ -33,7 +35,7 @@ class Binding(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Birth(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``agent/birth``: identities, versions, and what this terminal can be asked."""
+    """``agent/birth``: identities, versions, what this terminal can be asked, and whose journal its own continues."""
 
     site: str
     terminal: str
@@ -47,6 +49,7 @@ class Birth(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     schemas: Mapping[str, int]
     boot_id: str
     journal_id: str
+    origin: JournalOrigin
     conn: Connection
     at: str
 

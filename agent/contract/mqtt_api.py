@@ -15,6 +15,7 @@ from msgspec import Struct
 from agent.contract import topics
 from agent.contract.command import COMMAND_TYPE, CommandRequest, CommandState
 from agent.contract.health import DeviceHealth, FaultEvent, FaultList, Readiness
+from agent.contract.journal_upload import ACK_TYPE, CollectorAck, EntryBatch
 from agent.contract.link_messages import Batch, Birth, Status, UnsendableEvent
 from agent.contract.rpc import ConfigResult
 from agent.contract.security_event import SecurityEvent
@@ -26,6 +27,7 @@ class Sender(StrEnum):
 
     TERMINAL = "terminal"
     OPERATOR = "operator"
+    COLLECTOR = "collector"
 
 
 class Channel(Struct, frozen=True, kw_only=True):
@@ -169,6 +171,28 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         payload=UnsendableEvent,
         summary="A message was beyond the hard limit; this stands in its place",
         when="instead of the message",
+    ),
+    Channel(
+        name="transactions",
+        below=topics.TRANSACTIONS,
+        sender=Sender.TERMINAL,
+        qos=1,
+        retained=False,
+        payload=EntryBatch,
+        summary="Entries of the transaction journal in order; the last one's hash is the chain so far",
+        when="once they are durable, at most 8 messages beyond the last acknowledgement; again from there on every"
+        " connection and after 60 s without one",
+    ),
+    Channel(
+        name="transactions_ack",
+        below=topics.TRANSACTIONS_ACK,
+        sender=Sender.COLLECTOR,
+        qos=1,
+        retained=False,
+        payload=Envelope,
+        summary="The collector's signed word for what it holds. Only this marks entries delivered",
+        when="once the collector's own store is durable",
+        signed=(ACK_TYPE, CollectorAck),
     ),
     Channel(
         name="operation",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from agent.store import chain, meta
+from agent.store import chain, marks, meta
 from agent.store.anchor import Anchor
 
 if TYPE_CHECKING:
@@ -43,13 +43,19 @@ def note_present(db: Connection, now: datetime) -> None:
 
 
 def continue_journal(db: Connection, journal_id: str, base: Anchor, now: datetime, *, cause: str) -> None:
-    """Begin journal ``journal_id`` after ``base``, the present one being its parent; it is the present one then."""
+    """Begin journal ``journal_id`` after ``base``, the present one being its parent; it is the present one then.
+
+    Copies of the parent's entries after ``base`` are no copies of what will have those sequences here.
+    """
     db.execute(
         "INSERT INTO journals (journal_id, base_sequence, base_hash, parent, began_at, cause)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         (journal_id, base.sequence, base.hash, meta.journal_id(db), int(now.timestamp() * 1000), cause),
     )
     meta.rename_journal(db, journal_id, now)
+    known = marks.marks(db)
+    marks.set_backed_up(db, min(known.backed_up, base.sequence))
+    marks.set_delivered(db, min(known.delivered, base.sequence))
 
 
 def write_lineage(db: Connection, lineage: Sequence[Journal]) -> None:

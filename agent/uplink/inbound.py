@@ -1,4 +1,6 @@
-"""Takes received messages one by one, in order: a request to the inbox, anything else to the count; then PUBACK.
+"""Takes received messages one by one, in order; then PUBACK.
+
+A request goes to the inbox, an acknowledgement of the collector to the upload, anything else to the count.
 
 Nothing may stall the window: what is refused, here or by the inbox, is acknowledged too. Only a store that cannot write
 holds a request back, unacknowledged, until it can. Meaning and signatures are the inbox's.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal
 
 import structlog
@@ -26,6 +28,7 @@ log = structlog.get_logger("uplink")
 
 Kind = Literal["too_large", "unexpected_topic", "not_taken"]
 Receive = Callable[[str, bytes, bool, bool], Awaitable[None]]
+TakeAck = Callable[[bytes, bool], None]
 
 RECEIVE_S: Final = 30.0
 MAX_CRASHES: Final = 3
@@ -37,7 +40,8 @@ class Inbound:
     Args:
         receive: ``(command, payload, retained, site_wide)``; returns once the request is journaled or refused. It may
             raise `Unavailable` (the request is offered again); it must not wait for anything that is published.
-        refuse: Told the kind of each message that never reaches ``receive``.
+        refuse: Told the kind of each message that never reaches anybody.
+        acks: Topic below the terminal's own level → who takes ``(payload, retained)``; at once, without waiting.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Inbound:
         clock: Clock,
         pulse: Pulse,
         *,
+        acks: Mapping[str, TakeAck] | None = None,
         receive_limit_s: float = RECEIVE_S,
         retry: Backoff | None = None,
     ) -> None:
@@ -55,6 +60,7 @@ class Inbound:
         self._status_topic = address.topic(topics.STATUS)
         self._receive = receive
         self._refuse = refuse
+        self._acks = {address.topic(below): take for below, take in (acks or {}).items()}
         self._clock = clock
         self._pulse = pulse
         self._receive_limit_s = receive_limit_s
@@ -88,13 +94,16 @@ class Inbound:
 
     async def _handle(self, message: Received) -> None:
         command, site_wide = self._command(message.topic)
-        if command is None:
+        take_ack = self._acks.get(message.topic)
+        if command is None and take_ack is None:
             self._count("unexpected_topic")
         elif len(message.payload) > HARD_LIMIT_BYTES:
             self._count("too_large")
+        elif take_ack is not None:
+            take_ack(message.payload, message.retained)
         elif self._crashes and self._crashes[hash(message.payload)] >= MAX_CRASHES:
             self._count("not_taken")
-        else:
+        elif command is not None:
             self.received += 1
             await self._hand_over(command, message, site_wide)
 

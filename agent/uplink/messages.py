@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct, field
 
 from agent.contract import topics
+from agent.contract.journal_upload import JournalOrigin
 from agent.contract.link_messages import Batch, Binding, Birth, Status, UnsendableData, UnsendableEvent, Value
 from agent.contract.publication import HARD_LIMIT_BYTES, Publication
 
@@ -20,6 +21,7 @@ class Identity(Struct, frozen=True):
     """Who this terminal is, as its birth message tells; everything but the connection's own facts.
 
     Attributes:
+        origin: Whose journal this one continues, and after which entry.
         version: Of the agent.
         versions: Of other parts, part → version.
         schemas: Kind of message → version of its form.
@@ -29,6 +31,7 @@ class Identity(Struct, frozen=True):
     serial: str
     boot_id: str
     journal_id: str
+    origin: JournalOrigin
     version: str
     model: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -71,6 +74,7 @@ def birth(identity: Identity, address: topics.Address, conn: int, at: str) -> Pu
         schemas=identity.schemas,
         boot_id=identity.boot_id,
         journal_id=identity.journal_id,
+        origin=identity.origin,
         conn=conn,
         at=at,
     )

@@ -80,6 +80,8 @@ class Publisher:
         self._refused_wait_s, self._set_aside_s = refused_wait_s, set_aside_s
         self.counters = Counters()
         self._news = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        self._caught_up.set()
         self._acknowledged: list[int] = []  # rows to forget; kept over a lost link and a store that does not answer
         self._to_forget = asyncio.Event()
         self._refusals: dict[int, _Refusal] = {}
@@ -89,6 +91,10 @@ class Publisher:
     def wake(self) -> None:
         """Something was committed to the outbox."""
         self._news.set()
+
+    async def caught_up(self) -> None:
+        """Return when nothing waits to be sent, or what waits must wait longer: then others may use the link."""
+        await self._caught_up.wait()
 
     async def drain(self, link: Link) -> None:
         """Send what waits and what comes, until the link is lost.
@@ -103,6 +109,7 @@ class Publisher:
         try:
             await self._send_all(link)
         finally:
+            self._caught_up.set()
             forgetting.cancel()
             await asyncio.wait((forgetting,))
             with contextlib.suppress(Unavailable):  # then they are sent twice, which is allowed
@@ -123,6 +130,7 @@ class Publisher:
             if not rows:
                 await self._idle(self._next_due_s())
                 continue
+            self._caught_up.clear()
             for row in rows:
                 if after_id < row.id and (row.id in self._refusals or row.id in self._acknowledged):
                     after_id = row.id
@@ -215,10 +223,12 @@ class Publisher:
         """Nearly everything is refused: wait before the next row. One success ends it."""
         wait_s = self._slowed.next_s()
         log.warning("publisher.slowed", refused_in_a_row=self._refused_in_a_row, retry_s=round(wait_s, 1))
+        self._caught_up.set()
         await self._clock.sleep(wait_s)
 
     async def _idle(self, at_most_s: float | None) -> None:
         """Wait for news, with no timer where nothing was refused."""
+        self._caught_up.set()
         self._pulse.resting()
         if at_most_s is None:
             await self._news.wait()

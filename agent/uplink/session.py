@@ -29,6 +29,7 @@ from agent.uplink.inbound import Inbound
 from agent.uplink.link import FAILURE, Link
 from agent.uplink.messages import Identity
 from agent.uplink.publisher import Publisher
+from agent.uplink.upload import Upload
 
 log = structlog.get_logger("uplink")
 
@@ -50,6 +51,7 @@ class Session:
     """A service that the agent can live without; `run` until cancelled.
 
     Args:
+        present: The same identity as of now, asked at every connection: its journal may be continued by another one.
         start_counter: How often the agent started within this journal, this time included.
         truth: What holds now, read from the database: published on every connection, before anything that waits.
         on_link: Told each change: connected or not, and why.
@@ -73,14 +75,18 @@ class Session:
         clock: Clock,
         backoff: Backoff,
         pulse: Pulse,
+        uploads: Sequence[Upload] = (),
+        present: Callable[[Identity], Awaitable[Identity]] | None = None,
         steady_s: float = STEADY_S,
     ) -> None:
         self._broker, self._address, self._identity = broker, address, identity
+        self._present = present
         self._start_counter = start_counter
         self._inbound = inbound
         self._truth = truth
         self._publisher = publisher
         self._gauges = gauges
+        self._uploads = uploads
         self._on_link = on_link
         self._clock = clock
         self._backoff = backoff
@@ -139,6 +145,7 @@ class Session:
     async def _one_link(self) -> None:
         self._attempt += 1
         self._wake.clear()
+        await self._refresh_identity()
         will = self._status(online=False)
         link = Link(self._broker, self._address.terminal, will=Will(self._address.topic(will.below), will.payload))
         up_s: float | None = None
@@ -206,17 +213,24 @@ class Session:
                 group.create_task(self._publisher.drain(link), name="uplink-drain")
                 group.create_task(self._publish_gauges(link), name="uplink-gauges")
                 group.create_task(self._correct(link), name="uplink-correct")
+                for upload in self._uploads:
+                    group.create_task(upload.drain(link), name="uplink-upload")
         finally:
             self._serving = None
 
     async def _announce(self, link: Link) -> None:
         """The own truth, from the database, never defaults: status first, so that the rest is known to be of now."""
+        await self._refresh_identity()
         at = rfc3339(self._clock.now())
         await self._publish(link, self._status(online=True))
         own = [messages.birth(self._identity, self._address, self._conn, at), *await self._truth()]
         async with asyncio.TaskGroup() as group:
             for publication in own:
                 group.create_task(self._publish(link, publication))
+
+    async def _refresh_identity(self) -> None:
+        if self._present is not None:
+            self._identity = await self._present(self._identity)
 
     async def _publish(self, link: Link, publication: Publication) -> None:
         if len(publication.payload) > HARD_LIMIT_BYTES:

@@ -9,7 +9,7 @@ import msgspec
 from agent.contract.command import ReasonCode
 from agent.contract.faults import CATALOGUE, Lasts
 from agent.contract.health import Thresholds
-from agent.contract.mqtt_api import CHANNELS, Sender
+from agent.contract.mqtt_api import CHANNELS
 from agent.contract.transaction_form import REQUIRED, RecordFields
 from agent.contract.transaction_states import FOLLOWS, REPEATING
 from agent.trust.policy import DEFAULT_RULES
@@ -48,10 +48,16 @@ def channels() -> str:
     rows = []
     for one in CHANNELS:
         site = " and below `_all`" if one.site_wide else ""
-        who = "terminal" if one.sender is Sender.TERMINAL else "operator"
         kept = "yes" if one.retained else "**never**" if one.signed else "no"
         rows.append(
-            (f"`{one.below}`{site}", who, str(one.qos), kept, f"`{one.payload.__name__}`: {one.summary}", one.when)
+            (
+                f"`{one.below}`{site}",
+                one.sender.value,
+                str(one.qos),
+                kept,
+                f"`{one.payload.__name__}`: {one.summary}",
+                one.when,
+            )
         )
     return table(("topic", "written by", "QoS", "retained", "content", "published"), rows)
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from agent.contract.journal_upload import JournalOrigin
 from agent.contract.publication import Publication
 from agent.contract.topics import Address
 from agent.runtime.backoff import Backoff
@@ -31,7 +32,12 @@ from tests.kit.broker import eventually
 
 ADDRESS = Address("shop-1", "T-0001")
 IDENTITY = Identity(
-    serial="SN123", boot_id="b" * 36, journal_id="0192f6d0-7c1e-7000-8000-000000000001", version="0.1.0", model="m1"
+    serial="SN123",
+    boot_id="b" * 36,
+    journal_id="0192f6d0-7c1e-7000-8000-000000000001",
+    origin=JournalOrigin(None, 0, "0" * 64),
+    version="0.1.0",
+    model="m1",
 )
 TRUTH = Publication("agent/readiness", b'{"ready":true}', retain=True)
 

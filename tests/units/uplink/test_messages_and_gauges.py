@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from hypothesis import given, settings
 
+from agent.contract.journal_upload import JournalOrigin
 from agent.contract.topics import Address
 from agent.uplink import messages
 from agent.uplink.gauges import MAX_GROUPS, MAX_VALUES, Gauges
@@ -15,6 +16,7 @@ IDENTITY = messages.Identity(
     serial="SN123",
     boot_id="b0",
     journal_id="j0",
+    origin=JournalOrigin("j-before", 412, "ab" * 32),
     version="1.2.3",
     model="m",
     versions={"python": "3.11"},
@@ -63,6 +65,7 @@ def test_birth_tells_identities_versions_capabilities_commands_and_schemas() -> 
         "schemas": {"transaction": 1},
         "boot_id": "b0",
         "journal_id": "j0",
+        "origin": {"parent": "j-before", "base_sequence": 412, "base_hash": "ab" * 32},
         "conn": 5,
         "at": "2026-11-21T02:00:00.000Z",
     }

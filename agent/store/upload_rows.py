@@ -1,0 +1,121 @@
+"""Journal entries as they go to the collector, and how far it has them. Plain SQL on a connection.
+
+What an acknowledgement means is decided in ``agent/uplink``; here is only what it is held against.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from agent.errors import StoreDamaged
+from agent.store import chain, journals, marks, meta
+from agent.store.anchor import anchor
+from agent.store.transaction_views import TransactionFilters, entries
+
+if TYPE_CHECKING:
+    from agent.store.database import Connection
+
+_ENTRIES_LIMIT: Final = 24  # no more than this many of the smallest go into 8 KiB
+_EVERYTHING: Final = TransactionFilters()
+
+
+class Piece(Struct, frozen=True):
+    """The content of one message: entries ``from_seq`` to ``upto_seq`` of this journal, without a hole, as JSON."""
+
+    journal_id: str
+    from_seq: int
+    upto_seq: int
+    payload: bytes
+
+
+class Standing(Struct, frozen=True):
+    """How far the collector has this journal, by its own word."""
+
+    journal_id: str
+    delivered: int
+
+
+class Held(Struct, frozen=True):
+    """What an acknowledgement is held against.
+
+    Attributes:
+        last: The last entry of the journal.
+        chain: What the chain may be at the acknowledged sequence; empty when there is no entry here to compare with.
+        first_from: The first entry here at or after the one asked for again; ``last + 1`` when there is none.
+    """
+
+    journal_id: str
+    last: int
+    chain: tuple[str, ...]
+    first_from: int
+
+
+class _Outgoing(Struct, frozen=True):
+    """`EntryBatch` with its entries encoded already."""
+
+    journal_id: str
+    from_seq: int
+    entries: list[Raw]
+
+
+def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece | None:
+    """The next entries after ``sequence``: as many as fit, at least one; None when there are none.
+
+    Raises:
+        StoreDamaged: An entry is not what was stored.
+    """
+    journal_id = meta.journal_id(db)
+    try:
+        items = entries(db, _EVERYTHING, _ENTRIES_LIMIT, str(sequence)).items
+    except msgspec.DecodeError as err:
+        raise StoreDamaged(
+            f"an entry after sequence {sequence} cannot be read", hint="have the journal verified"
+        ) from err
+    if not items:
+        return None
+    size = len(msgspec.json.encode(_Outgoing(journal_id, items[0].seq, [])))
+    encoded: list[Raw] = []
+    for number, item in enumerate(items):
+        data = msgspec.json.encode(item)
+        size += len(data) + 1
+        if encoded and (size > max_bytes or item.seq != items[0].seq + number):
+            break
+        encoded.append(Raw(data))
+    first = items[0].seq
+    payload = msgspec.json.encode(_Outgoing(journal_id, first, encoded))
+    return Piece(journal_id, first, first + len(encoded) - 1, payload)
+
+
+def standing(db: Connection) -> Standing:
+    """Which journal this is, and how far it is delivered."""
+    return Standing(meta.journal_id(db), min(marks.marks(db).delivered, _last(db)))
+
+
+def held_against(db: Connection, upto_seq: int, resend_from: int | None) -> Held:
+    """The facts for one acknowledgement."""
+    last, present = _last(db), journals.present(db)
+    first_from = last + 1
+    if resend_from is not None:
+        row = db.execute("SELECT min(sequence) FROM entries WHERE sequence >= ?", (resend_from,)).fetchone()
+        first_from = int(row[0] or last + 1)
+    hashes = [known.hash for known in (anchor(db), present.base) if known.sequence == upto_seq]
+    if upto_seq == 0:  # "I have nothing": a journal that continues another's may be one that the collector never saw
+        hashes.append(chain.genesis(present.journal_id))
+    hashes += db.execute("SELECT hash FROM entries WHERE sequence = ?", (upto_seq,)).fetchone() or ()
+    return Held(present.journal_id, last, tuple(one.hex() for one in hashes), first_from)
+
+
+def deliver(db: Connection, journal_id: str, upto: int) -> bool:
+    """Set the mark; false, and nothing is changed, when this is another journal by now. A job for the writer."""
+    if meta.journal_id(db) != journal_id:
+        return False
+    marks.set_delivered(db, upto)
+    return True
+
+
+def _last(db: Connection) -> int:
+    (last,) = db.execute("SELECT max(sequence) FROM entries").fetchone()
+    return int(last or anchor(db).sequence)
