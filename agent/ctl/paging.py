@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from agent.ctl.client import ControlClient, decode
+from agent.ctl.client import CallFailed, ControlClient, decode
 
 _PAGE = 50
 
@@ -32,7 +32,14 @@ def pages(
 def raw_pages(
     agent: ControlClient, method: str, filters: Mapping[str, object], page_size: int, limit: int | None = None
 ) -> Iterator[msgspec.Raw]:
-    """The pages of a list as they were answered, until there are ``limit`` items or no more."""
+    """The pages of a list as they were answered, until there are ``limit`` items or no more.
+
+    A page may have fewer items than were asked for, even none, and go on all the same: where an agent has to search it
+    answers in between.
+
+    Raises:
+        CallFailed: The list goes on where it was before.
+    """
     cursor: str | None = None
     seen = 0
     while limit is None or seen < limit:
@@ -42,7 +49,9 @@ def raw_pages(
         raw = agent.call(method, params)
         yield raw
         page = decode(raw, _RawPage, method)
-        cursor = page.next_cursor
         seen += len(page.items)
-        if cursor is None or not page.items:
+        if page.next_cursor is None:
             return
+        if page.next_cursor == cursor and not page.items:
+            raise CallFailed(f"the agent's answer to {method} has no end", hint="update the agent, or posctl")
+        cursor = page.next_cursor

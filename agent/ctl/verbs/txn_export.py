@@ -84,9 +84,8 @@ def _write(
     count, first, previous = 0, None, None
     missing: list[tuple[int, int]] = []
     for raw in raw_pages(agent, "transaction.list", {**filters, "newest_first": False}, _PAGE):
-        entries = [entry for entry in decode(raw, _Page, "transaction.list").items if entry.seq <= last]
-        if not entries:
-            break
+        listed = decode(raw, _Page, "transaction.list").items
+        entries = [entry for entry in listed if entry.seq <= last]
         for entry in entries:
             if previous is not None and entry.seq <= previous:
                 raise CallFailed("the agent's list is not in order", hint="try again; then posctl journal verify")
@@ -95,7 +94,10 @@ def _write(
             first, previous = entry.seq if first is None else first, entry.seq
         file.write(lines(entries))
         count += len(entries)
-        screen.work(how_far(entries[-1].seq, last, time.monotonic() - begun_s, "entries looked through"))
+        elapsed_s = time.monotonic() - begun_s
+        screen.work(f"{how_far(previous or 0, last, elapsed_s, 'entries looked through')}: {count:,} written")
+        if len(entries) < len(listed):
+            break
     return Written(args.out, form, count, first, previous, missing)
 
 

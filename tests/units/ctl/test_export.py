@@ -119,13 +119,13 @@ def test_ndjson_keeps_the_record_so_that_the_chain_can_be_computed_from_the_file
         **{"file": str(out), "format": "ndjson", "entries": 450, "from_seq": 1, "upto_seq": 450, "missing": []}
     }
     previous = hashlib.sha256(bytes(32) + journal_id.encode()).digest()
-    for line in out.read_text().splitlines():
-        one = json.loads(line)
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    for one in written:
         content = hashlib.sha256(canonical(one["record"])).digest()
         previous = hashlib.sha256(previous + one["seq"].to_bytes(8, "big") + content).digest()
         assert one["hash"] == previous.hex()
         assert one["amounts"] == {"currency": "CNY", "amount": "12345.67", "tip": "0.05"}
-    assert (one["seq"], one["at_here"]) == (450, "2026-11-21T10:00:00.000+08:00")
+    assert (written[-1]["seq"], written[-1]["at_here"]) == (450, "2026-11-21T10:00:00.000+08:00")
     assert [params["limit"] for params in stub.asked("transaction.list")] == [200, 200, 200]
     assert out.stat().st_mode & 0o777 == 0o600
 
@@ -139,6 +139,25 @@ def test_filters_go_to_the_agent_and_what_is_recorded_meanwhile_is_left_for_the_
     asked = stub.asked("transaction.list")[0]
     assert (asked["from_at"], asked["to_at"]) == ("2026-11-20T16:00:00.000Z", "2026-11-21T16:00:00.000Z")
     assert (asked["batch_no"], asked["state"], asked["stan"]) == ("000002", "approved", "000731")
+
+
+def test_a_page_with_nothing_in_it_is_not_the_end(stub: ControlStub) -> None:
+    """An agent that has to search answers in between."""
+    pages: dict[str | None, tuple[list[int], str | None]] = {
+        None: ([], "10"),
+        "10": ([12], "20"),
+        "20": ([], "30"),
+        "30": ([31, 33], None),
+    }
+
+    def listing(params: Any) -> dict[str, Any]:
+        seqs, cursor = pages[params.get("cursor")]
+        return {"items": [entry(seq, "unknown") for seq in seqs], "next_cursor": cursor}
+
+    journal(stub, [], last=40)
+    stub.answers["transaction.list"] = listing
+    done = export(stub, "--format", "ndjson", "--state", "unknown")
+    assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == [12, 31, 33]
 
 
 def test_a_journal_with_holes_says_which(stub: ControlStub, tmp_path: Path) -> None:
@@ -183,6 +202,7 @@ def breaks_off(answer: object) -> Callable[[ControlStub], None]:
         (RpcError(-32000, "not yours", {"code": "NOT_AUTHORISED"}), 4),
         (Silence(), 3),
         ({"items": [entry(1, "sent")], "next_cursor": "1"}, 1),  # the same page for ever
+        ({"items": [], "next_cursor": "200"}, 1),  # nothing, and to be continued there
         ({"items": "none"}, 3),
     ],
 )
@@ -292,5 +312,5 @@ def test_on_a_terminal_it_tells_how_far_it_is(stub: ControlStub, tmp_path: Path)
     out = str(tmp_path / "j.csv")
     command = [sys.executable, "-m", "agent.ctl", "txn", "export", "--out", out, "--socket", str(stub.path)]
     with Tmux(tmp_path, [*command, "--timeout", "5"]) as terminal:
-        terminal.wait_for("200 of 400 entries looked through, 50 %")
+        terminal.wait_for("200 of 400 entries looked through, 50 %: 200 written")
         terminal.wait_for("ended with 3")
