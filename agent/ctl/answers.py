@@ -161,6 +161,56 @@ class TotalPage(Struct, frozen=True):
     next_cursor: str | None = None
 
 
+class StoreFigures(Struct, frozen=True):
+    """Group ``store`` of ``metrics.get``, as far as it tells where the journal's entries have copies.
+
+    ``backed_up_upto`` and ``delivered_upto``: every entry up to there is in a verified backup, and with the collector.
+    """
+
+    unprotected_entries: int | None = None
+    oldest_unprotected_age_s: float | None = None
+    backed_up_upto: int | None = None
+    delivered_upto: int | None = None
+
+
+NOTHING_TOLD = StoreFigures()
+
+
+class Metrics(Struct, frozen=True):
+    store: StoreFigures = NOTHING_TOLD
+
+
+class Backup(Struct, frozen=True):
+    """One file of one target."""
+
+    backup_id: str
+    kind: str = ""
+    target: str = ""
+    file: str = ""
+    from_seq: int = 0
+    upto_seq: int = 0
+    size_bytes: int = 0
+    made_at: datetime | None = None
+    verified_at: datetime | None = None
+    problem: str | None = None
+
+
+class BackupTarget(Struct, frozen=True):
+    """One place for backups, as of now."""
+
+    name: str
+    place: str = ""
+    backed_up_upto: int = 0
+    last_verified_at: datetime | None = None
+    problem: str | None = None
+
+
+class BackupPage(Struct, frozen=True):
+    items: list[Backup]
+    next_cursor: str | None = None
+    targets: list[BackupTarget] = field(default_factory=list)
+
+
 class Verification(Struct, frozen=True):
     """``missing``: how many entries, or which, are not there."""
 

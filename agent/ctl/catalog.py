@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.ctl.verb import Verb
+from agent.ctl.verbs.backup import BACKUP
 from agent.ctl.verbs.check import CHECK
 from agent.ctl.verbs.command import COMMAND
 from agent.ctl.verbs.journal import JOURNAL
@@ -10,4 +11,4 @@ from agent.ctl.verbs.status import HEALTH, READY, STATUS
 from agent.ctl.verbs.top import TOP
 from agent.ctl.verbs.txn import TXN
 
-VERBS: tuple[Verb, ...] = (STATUS, HEALTH, CHECK, READY, TOP, TXN, COMMAND, JOURNAL)
+VERBS: tuple[Verb, ...] = (STATUS, HEALTH, CHECK, READY, TOP, TXN, COMMAND, BACKUP, JOURNAL)

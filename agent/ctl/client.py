@@ -13,7 +13,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -28,6 +28,7 @@ DEFAULT_TIMEOUT_S = 10.0
 SUPPORT_GROUP = "pos-support"
 MAX_FRAME_BYTES = 64 * 1024  # what the agent takes on this socket
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_WAITING_TOLD_EVERY_S = 0.25
 _METHOD_NOT_FOUND, _INVALID_PARAMS = -32601, -32602
 _NOT_A_REFUSAL = frozenset({"STORE_FULL", "STORE_UNAVAILABLE", "STORE_DAMAGED", "UNAVAILABLE", "AGENT_ERROR"})
 
@@ -70,11 +71,22 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class ControlClient:
-    """Connects at the first call and again after a failure. Use as a context manager."""
+    """Connects at the first call and again after a failure. Use as a context manager.
 
-    def __init__(self, path: Path, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    Args:
+        waiting: Told now and then, while an answer lets wait for itself, since how many seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        *,
+        waiting: Callable[[float], None] = lambda _elapsed_s: None,
+    ) -> None:
         self._path = path
         self._timeout_s = timeout_s
+        self._waiting = waiting
         self._socket: socket.socket | None = None
         self._unread = b""
         self._next_id = 1
@@ -156,8 +168,13 @@ class ControlClient:
         chunks = [self._unread]
         size = len(self._unread)
         while b"\n" not in chunks[-1]:
-            connection.settimeout(_left(deadline_s))
-            chunk = connection.recv(65536)
+            left_s = _left(deadline_s)
+            connection.settimeout(min(left_s, _WAITING_TOLD_EVERY_S))
+            try:
+                chunk = connection.recv(65536)
+            except TimeoutError:  # whether it is one for the call, too, is seen above
+                self._waiting(self._timeout_s - left_s)
+                continue
             if not chunk:
                 raise AgentUnreachable(
                     f"the agent closed the connection without an answer ({self._path})",

@@ -170,6 +170,8 @@ class Feed:
         method = self._pending.pop(answer.id, None) if isinstance(answer.id, int) else None
         if answer.error is not None and method == _SUBSCRIBE:  # it does not know of events: it is asked
             self.told_of_changes = False
+        elif answer.error is not None and method in snapshot.NOT_ESSENTIAL:
+            self._results[method or ""] = snapshot.UNKNOWN
         elif answer.error is not None:
             raise translated(answer.error, method or "the request")
         elif method is None:

@@ -17,6 +17,7 @@ from agent.ctl.render.style import clip, duration, plain
 PLAIN_EVERY_S: Final = 5.0
 """Where nobody looks on: the first line after so long, and no more than one in so long."""
 _MOVED_EVERY_S: Final = 0.1
+_LONG_AGO_S: Final = float("-inf")
 _SURE_AFTER_S: Final = 3.0  # an estimate from less is a guess
 
 
@@ -39,7 +40,7 @@ class Progress:
         self._out, self._monotonic = out, monotonic
         self._moves = out.isatty() and environ("TERM") not in {None, "", "dumb"}
         self._plain_lines = plain_lines
-        self._told_s = monotonic() - (_MOVED_EVERY_S if self._moves else 0.0)
+        self._told_s = _LONG_AGO_S if self._moves else monotonic()
         self._shown = False
 
     def show(self, text: str) -> None:
@@ -64,7 +65,7 @@ class Progress:
             self._out.write("\r\x1b[K")
             self._out.flush()
             self._shown = False
-            self._told_s = self._monotonic() - _MOVED_EVERY_S
+            self._told_s = _LONG_AGO_S
 
 
 def how_far(done: int, total: int, elapsed_s: float, noun: str) -> str:

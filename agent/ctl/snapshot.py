@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec import structs
 
 from agent.contract.command import State
 from agent.ctl import answers
-from agent.ctl.client import ControlClient, decode
+from agent.ctl.client import CallFailed, ControlClient, decode
 
 _LATEST_COMMANDS = 50  # at most 32 wait and few run: every open one is among them
 _FINAL = frozenset(state.value for state in State if state.is_final)
@@ -20,7 +21,12 @@ CALLS: Mapping[str, Mapping[str, object]] = {
     "health.get": {},
     "readiness.get": {},
     "command.list": {"limit": _LATEST_COMMANDS},
+    "metrics.get": {},
 }
+NOT_ESSENTIAL = frozenset({"metrics.get"})
+"""What may fail without anything else being kept back."""
+UNKNOWN = msgspec.Raw(b"{}")
+"""In place of such an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Snapshot:
     readiness: answers.Readiness
     operations: tuple[answers.Operation, ...]
     document: Mapping[str, object]
+    copies: answers.StoreFigures = answers.NOTHING_TOLD
 
 
 class _RawPage(msgspec.Struct, frozen=True):
@@ -48,11 +55,30 @@ def fetch(agent: ControlClient) -> Snapshot:
     Raises:
         AgentError: As `ControlClient.call` does.
     """
-    return assemble({method: agent.call(method, params) for method, params in CALLS.items()}, datetime.now(UTC))
+    results: dict[str, msgspec.Raw] = {}
+    for method, params in CALLS.items():
+        try:
+            results[method] = agent.call(method, params)
+        except CallFailed:
+            if method not in NOT_ESSENTIAL:
+                raise
+    return assemble(results, datetime.now(UTC))
+
+
+def copies(agent: ControlClient) -> answers.StoreFigures:
+    """Where the journal's entries have copies, as far as this agent tells.
+
+    Raises:
+        AgentError: As `ControlClient.call` does, but for an agent that cannot answer this one.
+    """
+    try:
+        return agent.fetch("metrics.get", answers.Metrics).store
+    except CallFailed:
+        return answers.NOTHING_TOLD
 
 
 def assemble(results: Mapping[str, msgspec.Raw], at: datetime) -> Snapshot:
-    """The results of all `CALLS` put together.
+    """The results of all `CALLS` put together, those that are `NOT_ESSENTIAL` where they are there.
 
     Raises:
         AgentUnreachable: One is not of the form that this program knows.
@@ -61,6 +87,8 @@ def assemble(results: Mapping[str, msgspec.Raw], at: datetime) -> Snapshot:
     states = decode(page, answers.OperationPage, "command.list").items
     raw = decode(page, _RawPage, "command.list").items
     open_raw = [one for one, state in zip(raw, states, strict=True) if state.state not in _FINAL]
+    figures = decode(results.get("metrics.get", UNKNOWN), answers.Metrics, "metrics.get").store
+    known = {name: value for name, value in structs.asdict(figures).items() if value is not None}
     return Snapshot(
         at=at,
         info=decode(results["agent.info"], answers.AgentInfo, "agent.info"),
@@ -72,5 +100,7 @@ def assemble(results: Mapping[str, msgspec.Raw], at: datetime) -> Snapshot:
             "health": results["health.get"],
             "readiness": results["readiness.get"],
             "operations": open_raw,
+            **({"copies": known} if known else {}),
         },
+        copies=figures,
     )

@@ -7,14 +7,16 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from agent.ctl.client import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S, SOCKET_VARIABLE, ControlClient
 from agent.ctl.exit_codes import Exit
 from agent.ctl.screen import Screen
+from agent.ctl.times import TIME_HELP, read_time
 
 Run = Callable[[argparse.Namespace, Screen], Exit]
-_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_SECONDS = 7 * 86_400.0
 
 
@@ -47,8 +49,9 @@ def socket_options(parser: argparse.ArgumentParser, run: Run) -> None:
     parser.set_defaults(run=run)
 
 
-def client(args: argparse.Namespace) -> ControlClient:
-    return ControlClient(args.socket, args.timeout)
+def client(args: argparse.Namespace, waiting: Callable[[float], None] = lambda _elapsed_s: None) -> ControlClient:
+    """The agent that ``--socket`` names; ``waiting`` as `ControlClient` takes it."""
+    return ControlClient(args.socket, args.timeout, waiting=waiting)
 
 
 def seconds(text: str) -> float:
@@ -70,8 +73,34 @@ def count(text: str) -> int:
     return value
 
 
+def moment(*, end: bool) -> Callable[[str], datetime]:
+    """An argument that is a point in time; see `agent.ctl.times`."""
+
+    def read(text: str) -> datetime:
+        at = read_time(text, end=end)
+        if at is None:
+            raise argparse.ArgumentTypeError(TIME_HELP)
+        return at
+
+    return read
+
+
 def device_name(text: str) -> str:
     """An argument that names a device."""
-    if not _DEVICE.fullmatch(text):
+    if not _ID.fullmatch(text):
         raise argparse.ArgumentTypeError("a device's name: letters, digits, - and _ (posctl health lists them)")
+    return text
+
+
+def place_name(text: str) -> str:
+    """An argument that names a place for backups."""
+    if not _ID.fullmatch(text):
+        raise argparse.ArgumentTypeError("a place's name: letters, digits, - and _ (posctl backup list shows them)")
+    return text
+
+
+def command_id(text: str) -> str:
+    """An argument that names an order."""
+    if not _ID.fullmatch(text):
+        raise argparse.ArgumentTypeError("an id is letters, digits, - and _, at most 64 (posctl command list)")
     return text

@@ -47,8 +47,19 @@ def money(amount_minor: int, currency: str | None) -> str:
     """
     if currency not in CURRENCIES:
         return f"{amount_minor:,} minor units" + (f" of {plain(currency)}" if currency else "")
-    name, decimals = CURRENCIES[currency]
-    sign = "-" if amount_minor < 0 else ""
+    return f"{decimal(amount_minor, currency, ',')} {CURRENCIES[currency][0]}"
+
+
+def decimal(amount_minor: int, currency: str | None, thousands: str = "") -> str:
+    """``decimal(1234567, "156")`` is ``12345.67``; empty for a currency that is not listed.
+
+    Args:
+        thousands: Between every three digits: ``,`` or nothing.
+    """
+    if currency not in CURRENCIES:
+        return ""
+    decimals = CURRENCIES[currency][1]
     whole, part = divmod(abs(amount_minor), 10**decimals)
     fraction = f".{part:0{decimals}d}" if decimals else ""
-    return f"{sign}{whole:,}{fraction} {name}"
+    sign = "-" if amount_minor < 0 else ""
+    return f"{sign}{f'{whole:,}'.replace(',', thousands)}{fraction}"

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from agent.ctl.answers import AgentInfo, Device, Fault, Health, HealthChange, Operation, Readiness
+from agent.ctl.answers import (
+    NOTHING_TOLD,
+    AgentInfo,
+    Device,
+    Fault,
+    Health,
+    HealthChange,
+    Operation,
+    Readiness,
+    StoreFigures,
+)
 from agent.ctl.render.command import operation_line
+from agent.ctl.render.protection import protection_text
 from agent.ctl.render.style import BAD, BOLD, DIM, GOOD, WARN, Cell, Style, duration, many, plain, table, wrap
 
 Advice = Callable[[str], tuple[str, str] | None]
@@ -27,11 +38,14 @@ def status_lines(
     *,
     advice: Advice,
     style: Style,
+    copies: StoreFigures = NOTHING_TOLD,
 ) -> list[str]:
     """The whole terminal at a glance, the most important first."""
     lines = readiness_lines(readiness, style)
     lines += ["", *_identity(info, style)]
     lines += _labelled("Journal", journal_text(info), style)
+    if protection := protection_text(copies, style):
+        lines += _labelled("Copies", protection, style)
     lines += _labelled("Uplink", uplink_text(info, style), style)
     if open_operations:
         for operation in open_operations:

@@ -14,6 +14,7 @@ from datetime import datetime
 from agent.ctl.answers import Device, Operation
 from agent.ctl.render import banner
 from agent.ctl.render.command import state_text
+from agent.ctl.render.protection import protection_text
 from agent.ctl.render.status import (
     MARKS,
     STATE_TONES,
@@ -159,11 +160,13 @@ def _facts(view: View, style: Style, *, short: bool) -> list[str]:
     if short:
         link = info.uplink
         state = "connected" if link.connected else "not connected" if link.configured else "none"
-        return [f"Uplink {state}  Journal {info.journal.entries}"]
+        alone = view.snapshot.copies.unprotected_entries
+        return [f"Uplink {state}  Journal {info.journal.entries}" + (f", {alone} unprotected" if alone else "")]
     journal, uplink = f"Journal  {journal_text(info)}", f"Uplink   {uplink_text(info, style)}"
     if view.lost is not None:
         uplink += "  (last known)"
-    return [journal, uplink]
+    protection = protection_text(view.snapshot.copies, style)
+    return [journal, *([f"Copies   {protection}"] if protection else []), uplink]
 
 
 def _operations(operations: Sequence[Operation], style: Style, most: int) -> list[str]:

@@ -19,6 +19,13 @@ TONES = {
     "reversal_failed": BAD,
 }
 _FIRST = ("type", "provider", "mid", "tid", "stan", "batch_no")  # shown first, in this order; the rest as it came
+MOST_NAMED = 100
+"""``journal.verify`` names no more missing sequences than this."""
+_FILL = (
+    "What is missing can be filled from a copy that has it: stop the agent, then pos-agent restore --fill --from FOLDER"
+    " (docs/restore.md)."
+)
+_EVIDENCE = "Keep the database as it is, delete nothing, and call your support: it is evidence."
 _IN_TITLE = frozenset({"transaction_id", "state", "amount_minor", "currency", *_FIRST})
 
 
@@ -44,11 +51,12 @@ def entry_table(entries: Sequence[Entry], style: Style) -> list[str]:
     return lines
 
 
-def transaction_lines(history: Sequence[Entry], style: Style) -> list[str]:
+def transaction_lines(history: Sequence[Entry], style: Style, copies: str = "") -> list[str]:
     """One transaction: what it is now, then how it came to be.
 
     Args:
         history: Its entries, oldest first, at least one.
+        copies: Where they are held; empty: not known.
     """
     counted = [entry for entry in history if not _is_conflict(entry)] or list(history)
     current = counted[-1]
@@ -61,6 +69,8 @@ def transaction_lines(history: Sequence[Entry], style: Style) -> list[str]:
     for name, value in current.record.items():
         if name not in _IN_TITLE:
             lines += wrap(_value(name, value, current, style), style, " " * 16, f"  {plain(name):<13} ")
+    if copies:
+        lines += wrap(copies, style, " " * 16, "  copies        ")
     lines += ["", style.paint("History", BOLD)]
     rows = [
         [
@@ -97,16 +107,33 @@ def total_table(totals: Sequence[Total], style: Style) -> list[str]:
 
 
 def verification_lines(verification: Verification, style: Style) -> list[str]:
+    """Does the chain hold, and if not: where it ends, what is missing, what to do."""
     upto = verification.upto_sequence or 0
     if verification.intact:
         return [f"{style.paint('INTACT', GOOD)}  the chain holds up to sequence {upto}"]
-    missing = msgspec.json.decode(verification.missing)
     lines = [f"{style.paint('NOT INTACT', BAD)}  the chain holds only up to sequence {upto}"]
+    missing = msgspec.json.decode(verification.missing)
     if isinstance(missing, int) and not isinstance(missing, bool):
         lines.append(f"  {many(missing, 'entry', 'entries')} missing")
+    elif isinstance(missing, list) and missing and all(isinstance(one, int) for one in missing):
+        more = ", and perhaps more" if len(missing) >= MOST_NAMED else ""
+        lines += wrap(f"missing: {ranges_text(missing)}{more}", style, "    ", "  ")
     elif missing:
         lines += wrap(f"missing: {plain(msgspec.json.encode(missing).decode())}", style, "    ", "  ")
-    return [*lines, "  Keep the database as it is and call your support: it is evidence."]
+    if missing:
+        lines += wrap(_FILL, style, "    ", "  → ")
+    return [*lines, *wrap(_EVIDENCE, style, "    ", "  → ")]
+
+
+def ranges_text(sequences: Sequence[int]) -> str:
+    """``[3, 4, 5, 9]`` → ``3 to 5, 9``."""
+    ranges: list[tuple[int, int]] = []
+    for sequence in sorted(set(sequences)):
+        if ranges and sequence == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], sequence)
+        else:
+            ranges.append((sequence, sequence))
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in ranges)
 
 
 def _text(entry: Entry, name: str) -> str:

@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 import msgspec
 
 from agent.ctl import answers
-from agent.ctl.client import MAX_FRAME_BYTES, AgentUnreachable, decode
+from agent.ctl.client import MAX_FRAME_BYTES, decode
 from agent.ctl.exit_codes import Exit
 from agent.ctl.following import exit_of, follow, note_unfinished
+from agent.ctl.ordering import give, told
 from agent.ctl.paging import pages
 from agent.ctl.render.command import FINAL, operation_line, operation_lines, operation_table
 from agent.ctl.screen import Screen
-from agent.ctl.verb import Verb, client, count, seconds, socket_options
+from agent.ctl.verb import Verb, client, command_id, count, seconds, socket_options
 from agent.ctl.words import ARGUMENTS_HELP, read_arguments
 from agent.errors import BadRequest
 from agent.runtime.identifiers import uuid7
 
 DEFAULT_LIMIT = 20
 DEFAULT_CANCEL_S = 30.0
-_COMMAND_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
 def _run(args: argparse.Namespace, screen: Screen) -> Exit:
-    params = _order(args)
-    command_id = params.get("command_id")
     with client(args) as agent:
-        try:
-            raw = agent.call("command.run", params)
-        except AgentUnreachable as err:
-            if command_id and err.facts.get("sent"):
-                screen.note(f"whether the order was taken is not known; ask again with --command-id {command_id}")
-            raise
-        operation = decode(raw, answers.Operation, "command.run")
-        if args.wait is not None and operation.state not in FINAL:
-            if not screen.as_json:
-                screen.line(operation_line(operation))
-            raw, operation = follow(agent, operation, raw, args.wait, screen)
-    if screen.as_json:
-        screen.document(raw)
-    else:
-        screen.lines(operation_lines(operation, screen.style))
-    if operation.state in FINAL:
-        return exit_of(operation)
-    if args.wait is None:
-        screen.note(f"see how it goes: posctl command show {screen.plain(operation.command_id)}")
-        return Exit.DONE
-    return note_unfinished(operation, args.wait, screen)
+        raw, operation = give(agent, "command.run", _order(args), args.wait, screen)
+    return told(raw, operation, args.wait, screen)
 
 
 def _order(args: argparse.Namespace) -> dict[str, object]:
@@ -60,15 +38,8 @@ def _order(args: argparse.Namespace) -> dict[str, object]:
         return {"envelope": _read_envelope(args.envelope)}
     if not args.name:
         raise BadRequest("which command?", hint="posctl command run NAME [name=value …], or --envelope FILE")
-    command_id = args.command_id or uuid7()
-    order = {"command_id": command_id, "name": args.name, "arguments": read_arguments(args.arguments)}
+    order = {"command_id": args.command_id or uuid7(), "name": args.name, "arguments": read_arguments(args.arguments)}
     return {**order, "reason": args.reason} if args.reason is not None else order
-
-
-def _command_id(text: str) -> str:
-    if not _COMMAND_ID.fullmatch(text):
-        raise argparse.ArgumentTypeError("an id is letters, digits, - and _, at most 64 (posctl command list)")
-    return text
 
 
 def _read_envelope(path: Path) -> msgspec.Raw:
@@ -145,7 +116,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("arguments", nargs="*", metavar="name=value", help="its arguments")
     run.add_argument("--reason", metavar="TEXT", help="why, for the record")
     run.add_argument(
-        "--command-id", type=_command_id, metavar="ID", help="the id of an earlier try: the same id is the same order"
+        "--command-id", type=command_id, metavar="ID", help="the id of an earlier try: the same id is the same order"
     )
     run.add_argument("--wait", type=seconds, metavar="SECONDS", help="wait for the end at most this long")
     run.add_argument(
@@ -153,10 +124,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     socket_options(run, _run)
     show = verbs.add_parser("show", help="one command's state")
-    show.add_argument("command_id", type=_command_id, metavar="ID")
+    show.add_argument("command_id", type=command_id, metavar="ID")
     socket_options(show, _show)
     cancel = verbs.add_parser("cancel", help="end an order that waits, or is at a step where ending is safe")
-    cancel.add_argument("command_id", type=_command_id, metavar="ID")
+    cancel.add_argument("command_id", type=command_id, metavar="ID")
     cancel.add_argument(
         "--wait",
         type=seconds,

@@ -31,7 +31,7 @@ def _status(args: argparse.Namespace, screen: Screen) -> Exit:
         screen.document(now.document)
     else:
         facts = (now.info, now.health, now.readiness, now.operations)
-        screen.lines(status_lines(*facts, advice=advice, style=screen.style))
+        screen.lines(status_lines(*facts, advice=advice, style=screen.style, copies=now.copies))
     return Exit.DONE
 
 

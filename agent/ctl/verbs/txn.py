@@ -1,4 +1,4 @@
-"""``posctl txn list | show | summary``: what the transaction journal holds."""
+"""``posctl txn list | show | summary | export``: what the transaction journal holds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import re
 
 import msgspec
 
-from agent.ctl import answers
+from agent.ctl import answers, snapshot
 from agent.ctl.client import ControlClient, decode
 from agent.ctl.exit_codes import Exit
 from agent.ctl.paging import pages
+from agent.ctl.render.protection import copies_of, copies_text
 from agent.ctl.render.txn import entry_table, total_table, transaction_lines
 from agent.ctl.screen import Screen
+from agent.ctl.txn_filters import filter_options, filters_of, six_digits
 from agent.ctl.verb import Verb, client, count, socket_options
+from agent.ctl.verbs import txn_export
 from agent.errors import NotFound
 
 DEFAULT_LIMIT = 20
@@ -22,9 +25,7 @@ _STAN = re.compile(r"[0-9]{6}")
 
 
 def _list(args: argparse.Namespace, screen: Screen) -> Exit:
-    wanted = {"state": args.state, "batch_no": args.batch, "stan": args.stan}
-    filters: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
-    filters["newest_first"] = not args.oldest_first
+    filters = {**filters_of(args), "newest_first": not args.oldest_first}
     with client(args) as agent:
         items, more = pages(agent, "transaction.list", filters, args.limit)
     entries = [decode(item, answers.Entry, "transaction.list") for item in items]
@@ -46,6 +47,7 @@ def _show(args: argparse.Namespace, screen: Screen) -> Exit:
                 {str(decode(item, answers.Entry, "transaction.list").record["transaction_id"]) for item in found}
             )
         histories = [_history(agent, transaction_id) for transaction_id in ids]
+        told = snapshot.copies(agent)
     histories = [history for history in histories if history]
     if not histories:
         raise NotFound(
@@ -53,11 +55,23 @@ def _show(args: argparse.Namespace, screen: Screen) -> Exit:
             hint="posctl txn list shows the latest; an old one may have left by retention",
         )
     if screen.as_json:
-        screen.document({"items": [{"history": [raw for _entry, raw in history]} for history in histories]})
+        screen.document(
+            {
+                "items": [
+                    {"history": [raw for _entry, raw in history], **_copies(copies_of(history[-1][0].seq, told))}
+                    for history in histories
+                ]
+            }
+        )
     for number, history in enumerate(histories if not screen.as_json else []):
         screen.lines([""] if number else [])
-        screen.lines(transaction_lines([entry for entry, _raw in history], screen.style))
+        held = copies_of(history[-1][0].seq, told)
+        screen.lines(transaction_lines([entry for entry, _raw in history], screen.style, copies_text(held)))
     return Exit.DONE
+
+
+def _copies(held: dict[str, bool]) -> dict[str, object]:
+    return {"copies": held} if held else {}
 
 
 def _history(agent: ControlClient, transaction_id: str) -> list[tuple[answers.Entry, msgspec.Raw]]:
@@ -83,17 +97,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="journal entries, one a line, the newest first")
     listing.add_argument("--limit", type=count, default=DEFAULT_LIMIT, metavar="N", help=f"at most N ({DEFAULT_LIMIT})")
-    listing.add_argument("--state", metavar="STATE", help="only this state, for example unknown")
-    listing.add_argument("--batch", metavar="NUMBER", help="only this batch, six digits")
+    filter_options(listing)
     listing.add_argument("--oldest-first", action="store_true", help="from the beginning of the journal")
-    listing.add_argument("--stan", metavar="NUMBER", help="only this trace number, six digits")
     socket_options(listing, _list)
     show = verbs.add_parser("show", help="one transaction with its history")
     show.add_argument("transaction", metavar="TRANSACTION", help="its UUID, or the six digits of its trace number")
     socket_options(show, _show)
     summary = verbs.add_parser("summary", help="count and sum per batch, currency and type")
-    summary.add_argument("--batch", metavar="NUMBER", help="only this batch, six digits")
+    summary.add_argument("--batch", type=six_digits, metavar="NUMBER", help="only this batch, six digits")
     socket_options(summary, _summary)
+    export = verbs.add_parser("export", help="the journal or a part of it as a file: CSV or NDJSON")
+    txn_export.add_arguments(export)
+    filter_options(export)
+    socket_options(export, txn_export.run)
 
 
-TXN = Verb("txn", "the transaction journal: list, show, summary", _add_arguments)
+TXN = Verb("txn", "the transaction journal: list, show, summary, export", _add_arguments)

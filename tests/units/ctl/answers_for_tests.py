@@ -66,6 +66,45 @@ NOT_READY: dict[str, Any] = {
     "reasons": [{"code": "HW-PRN-001", "text": "the printer does not answer", "since": AT}],
     "at": AT,
 }
+BACKUP_ID = "019aa43e-0c00-7000-8000-0000000000a1"
+SEGMENT: dict[str, Any] = {
+    "backup_id": BACKUP_ID,
+    "kind": "segment",
+    "target": "card",
+    "file": "S-01/T-0001/019aa43e-0c00-7000-8000-000000000000/segment-000000000001-000000000412-0011aabb.age",
+    "journal_id": INFO["journal_id"],
+    "from_seq": 1,
+    "upto_seq": 412,
+    "size_bytes": 23_456,
+    "sha256": "00" * 32,
+    "made_at": AT,
+    "verified_at": AT,
+    "problem": None,
+}
+BROKEN: dict[str, Any] = {
+    **SEGMENT,
+    "backup_id": BACKUP_ID[:-1] + "2",
+    "kind": "snapshot",
+    "verified_at": None,
+    "problem": "the file is gone",
+}
+TARGETS: list[dict[str, Any]] = [
+    {"name": "card", "place": "/media/backup", "backed_up_upto": 412, "last_verified_at": AT, "problem": None},
+    {
+        "name": "vault",
+        "place": "https://backup.example/terminals/",
+        "backed_up_upto": 0,
+        "last_verified_at": None,
+        "problem": "no answer within 10 s",
+    },
+]
+BACKUPS: dict[str, Any] = {"items": [BROKEN, SEGMENT], "next_cursor": None, "targets": TARGETS}
+STORE_FIGURES: dict[str, Any] = {
+    "unprotected_entries": 12,
+    "oldest_unprotected_age_s": 183.0,
+    "backed_up_upto": 400,
+    "delivered_upto": 0,
+}
 
 
 def operation(state: str, rev: int = 1, **changes: Any) -> dict[str, Any]:

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.kit.control_stub import ControlStub
-from tests.units.ctl.answers_for_tests import CHANGE, HEALTH, INFO, PRINTER, READY, entry, operation
+from tests.units.ctl.answers_for_tests import (
+    BACKUPS,
+    CHANGE,
+    HEALTH,
+    INFO,
+    PRINTER,
+    READY,
+    STORE_FIGURES,
+    entry,
+    operation,
+)
 
 
 @pytest.fixture
@@ -27,5 +37,9 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlStu
             "transaction.list": {"items": [entry(2, "approved"), entry(1, "sent")], "next_cursor": None},
             "transaction.summary": {"items": [{"type": "sale", "count": 1, "sum_minor": 5, "currency": "156"}]},
             "journal.verify": {"intact": True, "upto_sequence": 2, "missing": 0},
+            "metrics.get": {"store": {**STORE_FIGURES, "commits": 7}, "agent": {"uptime_s": 1.5}},
+            "backup.list": BACKUPS,
+            "backup.run": operation("accepted", name="backup"),
+            "backup.verify": operation("accepted", name="backup"),
         }
         yield server

@@ -41,6 +41,7 @@ PARAMS: dict[str, type[msgspec.Struct]] = {
     "health.history": rpc.HealthHistoryParams,
     "health.check": calls.HealthCheckParams,
     "command.cancel": calls.CommandCancelParams,
+    "metrics.get": rpc.Nothing,
 }
 ANSWERS: dict[str, Any] = {
     "agent.info": INFO,

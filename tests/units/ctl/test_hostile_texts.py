@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from agent.ctl import answers
+from agent.ctl.render.backup import backup_lines
 from agent.ctl.render.command import operation_line, operation_lines, operation_table
+from agent.ctl.render.protection import protection_text
 from agent.ctl.render.status import (
     checked_lines,
     device_lines,
@@ -25,7 +27,21 @@ from agent.ctl.render.top import Lost, View, frame
 from agent.ctl.render.txn import entry_table, total_table, transaction_lines, verification_lines
 from agent.ctl.snapshot import Snapshot
 from agent.ctl.terminal_text import encoder_for
-from tests.units.ctl.answers_for_tests import CHANGE, FAULT, HEALTH, INFO, NOT_READY, PRINTER, RAISED, entry, operation
+from tests.units.ctl.answers_for_tests import (
+    BROKEN,
+    CHANGE,
+    FAULT,
+    HEALTH,
+    INFO,
+    NOT_READY,
+    PRINTER,
+    RAISED,
+    SEGMENT,
+    STORE_FIGURES,
+    TARGETS,
+    entry,
+    operation,
+)
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\x9dx\x9c\u202egnp\u2066\u200b\x00\x08\r\nnext\x7f\ue000"
 FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ue000]")
@@ -76,6 +92,10 @@ RENDERERS: dict[str, Callable[[Style], Sequence[str]]] = {
     "orders": lambda s: operation_table([RUNNING, FAILED], s),
     "entries": lambda s: entry_table(ENTRIES, s),
     "a transaction": lambda s: transaction_lines(ENTRIES, s),
+    "copies": lambda s: [protection_text(made(STORE_FIGURES, answers.StoreFigures), s), "next"],
+    "backups": lambda s: backup_lines(
+        made(TARGETS, list[answers.BackupTarget]), made([SEGMENT, BROKEN], list[answers.Backup]), s
+    ),
     "totals": lambda s: total_table([made(TOTAL, answers.Total)], s),
     "a verification": lambda s: verification_lines(made({"intact": False, "missing": ["x"]}, answers.Verification), s),
     **{

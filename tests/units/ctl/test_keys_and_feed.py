@@ -77,7 +77,7 @@ def test_everything_is_asked_for_together_and_only_open_orders_are_kept(stub: Co
         assert feed.snapshot.readiness.ready
         assert [one.state for one in feed.snapshot.operations] == ["running"]
         assert feed.trouble is None
-    assert len(stub.requests) == 5
+    assert len(stub.requests) == 6
 
 
 def test_an_agent_without_events_is_asked_again_and_again(stub: ControlStub) -> None:

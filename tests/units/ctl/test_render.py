@@ -149,7 +149,15 @@ def test_a_table_of_totals_has_counts_and_sums() -> None:
     assert total_table([], SHANGHAI) == ["nothing to sum up"]
 
 
-@pytest.mark.parametrize(("missing", "said"), [(b"3", "3 entries missing"), (b"[7,9]", "missing: [7,9]")])
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (b"3", "3 entries missing"),
+        (b"[7,9]", "missing: 7, 9"),
+        (b"[3,5,4,9]", "missing: 3 to 5, 9"),
+        (b"[]", "evidence"),
+    ],
+)
 def test_a_broken_chain_says_where_it_ends(missing: bytes, said: str) -> None:
     text = "\n".join(verification_lines(answers.Verification(False, 6, msgspec.Raw(missing)), SHANGHAI))
     assert "NOT INTACT  the chain holds only up to sequence 6" in text

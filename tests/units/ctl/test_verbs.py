@@ -13,6 +13,7 @@ import pytest
 from agent.ctl.__main__ import main
 from tests.kit.control_stub import ControlStub, RpcError
 from tests.units.ctl.answers_for_tests import (
+    BACKUP_ID,
     COMMAND_ID,
     HEALTH,
     INFO,
@@ -42,6 +43,13 @@ READING = [
     ["command", "run", "ping"],
     ["command", "run", "ping", "--wait", "5"],
     ["journal", "verify"],
+    ["backup", "list"],
+    ["backup", "list", "--target", "card", "--limit", "5"],
+    ["backup", "run"],
+    ["backup", "run", "--kind", "snapshot", "--target", "card", "--reason", "ticket 4711"],
+    ["backup", "verify"],
+    ["backup", "verify", BACKUP_ID],
+    ["backup", "verify", BACKUP_ID[-8:]],
 ]
 
 
@@ -94,7 +102,7 @@ def test_top_elsewhere_than_on_a_terminal_is_one_page_and_json_is_one_document(
     assert "HW-PRN-002" in out
     assert main(["top", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert set(shown) == {"at", "info", "health", "readiness", "operations"}
+    assert set(shown) == {"at", "info", "health", "readiness", "operations", "copies"}
     assert [one["state"] for one in shown["operations"]] == ["running"]
 
 
@@ -262,6 +270,24 @@ def test_an_error_of_the_agent_ends_with_its_exit_code(error: RpcError, code: in
         ["status", "--timeout", "nan"],
         ["txn"],
         ["txn", "list", "--limit", "many"],
+        ["txn", "list", "--from", "yesterday"],
+        ["txn", "list", "--until", "2026-02-30"],
+        ["txn", "list", "--from", "2026-11-21", "--until", "2026-11-20"],
+        ["txn", "list", "--batch", "2"],
+        ["txn", "list", "--stan", "00073x"],
+        ["txn", "list", "--state", "a b"],
+        ["txn", "summary", "--batch", "0000021"],
+        ["backup"],
+        ["backup", "list", "--limit", "0"],
+        ["backup", "list", "--target", "../card"],
+        ["backup", "list", "extra"],
+        ["backup", "run", "--kind", "everything"],
+        ["backup", "run", "--target", ""],
+        ["backup", "run", "--wait", "nan"],
+        ["backup", "run", "--command-id", "a b"],
+        ["backup", "verify", "not-an-id"],
+        ["backup", "verify", "abc"],
+        ["backup", "verify", BACKUP_ID.upper()],
         ["health", "../x"],
         ["health", "--limit", "0"],
         ["check"],
@@ -288,7 +314,17 @@ def test_wrong_use_exits_2_before_anything_is_asked(words: list[str], stub: Cont
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["command", "run", "--help"], ["top", "--help"], ["check", "--help"]]
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["command", "run", "--help"],
+        ["top", "--help"],
+        ["check", "--help"],
+        ["backup", "run", "--help"],
+        ["backup", "verify", "--help"],
+        ["txn", "export", "--help"],
+    ],
 )
 def test_help_exits_0(words: list[str]) -> None:
     assert main(words) == 0
