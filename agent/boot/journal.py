@@ -1,4 +1,4 @@
-"""Around the journal: who sees that its entries get copies."""
+"""Around the journal: who sees that its entries get copies, and that settlements agree with it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from agent.config import Settings
+from agent.contract.health import Fault
 from agent.health.protection import ProtectionWatch, Report
 from agent.runtime.clock import Clock
 from agent.runtime.services import Service
+from agent.selling.settlements import DIFFERS, SettlementWatch
 from agent.store.database import Database
 from agent.trust.clock_trust import clock_trust
 from drivers.host.clock import read_kernel_clock
@@ -22,8 +24,14 @@ class Keeping(Struct, frozen=True):
     figures: Callable[[], Mapping[str, int | float]]
 
 
-def build_keeping(settings: Settings, *, database: Database, clock: Clock, report: Report) -> Keeping:
-    """What watches over the journal."""
+def build_keeping(
+    settings: Settings, *, database: Database, clock: Clock, report: Report, faults: Callable[[], Sequence[Fault]]
+) -> Keeping:
+    """What watches over the journal.
+
+    Args:
+        faults: All that are active.
+    """
     has_places = bool(settings.backup.folder or settings.backup.server)
     protection = ProtectionWatch(
         database,
@@ -33,4 +41,10 @@ def build_keeping(settings: Settings, *, database: Database, clock: Clock, repor
         is_copied=has_places or (settings.uplink is not None and settings.upload.enabled),
         is_trusted=clock_trust(settings.clock.trust, read_kernel_clock),
     )
-    return Keeping([protection], protection.figures)
+    settlements = SettlementWatch(
+        database,
+        clock,
+        report,
+        active=lambda: {one.device: one.detail for one in faults() if one.code == DIFFERS},
+    )
+    return Keeping([protection, settlements], protection.figures)

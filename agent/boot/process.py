@@ -171,7 +171,13 @@ class _Agent:
         """Every part, each given what it needs."""
         settings, database, clock = self._settings, self._database, self._clock
         uplink = settings.uplink
-        keeping = build_keeping(settings, database=database, clock=clock, report=self._report)
+        keeping = build_keeping(
+            settings,
+            database=database,
+            clock=clock,
+            report=self._report,
+            faults=lambda: self._monitor.snapshot().faults,
+        )
         figures = own_figures(
             database.metrics,
             clock,
