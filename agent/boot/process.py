@@ -14,6 +14,7 @@ import agent
 from agent.boot.copies import build_copies, end_faults_of_former_targets
 from agent.boot.doors import build_doors
 from agent.boot.health import build_health
+from agent.boot.journal import build_keeping
 from agent.boot.link import birth_identity, build_link
 from agent.boot.machine import build_machine
 from agent.boot.orders import Around, build_orders
@@ -177,7 +178,20 @@ class _Agent:
         """Every part, each given what it needs."""
         settings, database, clock = self._settings, self._database, self._clock
         uplink = settings.uplink
-        figures = own_figures(database.metrics, clock, starts=beginning.starts, refused=lambda: orders.security.counts)
+        keeping = build_keeping(
+            settings,
+            database=database,
+            clock=clock,
+            report=self._report,
+            faults=lambda: self._monitor.snapshot().faults,
+        )
+        figures = own_figures(
+            database.metrics,
+            clock,
+            starts=beginning.starts,
+            refused=lambda: orders.security.counts,
+            copies=keeping.figures,
+        )
         gauges = Gauges(clock, interval_s=uplink.metrics_interval_s if uplink else 60.0, sources=figures)
         journal = TransactionJournal(
             database,
@@ -253,6 +267,7 @@ class _Agent:
             sales,
             BatchWatch(journal, clock, self._monitor.report),
             *self._copies.parts,
+            *keeping.services,
         ]
         if uplink is not None:
             capabilities = frozenset(driver.category for driver in health.drivers)
@@ -310,6 +325,9 @@ class _Agent:
 
     def _card_data_offered(self, rule: str) -> None:
         self._monitor.report("SEC-PAN-001", "payment_socket", True, f"card data was refused by rule {rule}")
+
+    def _report(self, code: str, device: str, active: bool, detail: str) -> None:
+        self._monitor.report(code, device, active, detail)
 
     def _part_failed(self, name: str, error: str) -> None:
         self._monitor.report("SW-AGT-001", name, True, f"{name} failed with {error} and was started again")

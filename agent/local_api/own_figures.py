@@ -19,13 +19,19 @@ Figures = Callable[[], Mapping[str, int | float]]
 
 
 def own_figures(
-    store: Callable[[], DatabaseMetrics], clock: Clock, *, starts: int, refused: Callable[[], Mapping[str, int]]
+    store: Callable[[], DatabaseMetrics],
+    clock: Clock,
+    *,
+    starts: int,
+    refused: Callable[[], Mapping[str, int]],
+    copies: Figures,
 ) -> Mapping[str, Figures]:
     """Group → a function that reads it now; cheap, no file is read.
 
     Args:
         starts: Of the agent within this journal, this one included.
         refused: Counts since the start, by code of the security event.
+        copies: How far the journal is protected.
     """
     began_s = clock.monotonic()
 
@@ -39,4 +45,4 @@ def own_figures(
             **counts,
         }
 
-    return {"agent": agent, "store": lambda: asdict(store())}
+    return {"agent": agent, "store": lambda: {**asdict(store()), **copies()}}

@@ -59,7 +59,7 @@ class Database:
         self._reader: Reader | None = None
         self._threads: list[threading.Thread] = []
         self._closed = False
-        self._tell_commit: Callable[[], None] = lambda: None
+        self._tell_commit: list[Callable[[], None]] = []
         self._tell_transactions: list[Callable[[], None]] = []
         self._tell_trouble: Callable[[bool, str], None] = lambda _in_trouble, _detail: None
         self._in_trouble = False
@@ -110,8 +110,8 @@ class Database:
         return await self._reader.submit(query)
 
     def after_commit(self, tell: Callable[[], None]) -> None:
-        """Have ``tell`` called on the loop after each commit of more than transactions: the outbox may have grown."""
-        self._tell_commit = tell
+        """Have ``tell`` called on the loop after each commit of more than transactions; several may be told."""
+        self._tell_commit.append(tell)
 
     def after_transactions(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called on the loop after each commit with transactions in it; several may be told."""
@@ -165,7 +165,8 @@ class Database:
             self._in_trouble = failed is not None
             self._tell_trouble(self._in_trouble, failed.message if failed is not None else "")
         if any(task.worth is not Worth.TRANSACTION and task.error is None for task in group):
-            self._tell_commit()
+            for tell in self._tell_commit:
+                tell()
         if any(task.worth is Worth.TRANSACTION and task.error is None for task in group):
             for tell in self._tell_transactions:
                 tell()

@@ -23,7 +23,8 @@ from agent.boot import process
 from agent.boot.trust import read_trust
 from agent.config import load
 from agent.runtime.stop_signals import StopSignals
-from agent.store.database import Database
+from agent.store import marks
+from agent.store.database import Database, Worth
 from tests.kit.manual_clock import ManualClock
 
 QUIET_LOOKS = 2
@@ -78,6 +79,10 @@ class AgentInTime:
             )
             looks = 0 if busy else looks + 1
             assert time.monotonic() - began_s < BUSY_LIMIT_S, "a part never came to rest"
+
+    async def count_as_backed_up(self, upto: int) -> None:
+        """As a verified backup does that reaches up to an entry."""
+        await self._database.write(lambda db: marks.set_backed_up(db, upto), worth=Worth.AUDIT)
 
     def footprint(self) -> Footprint:
         """Now; call it while the agent is quiet."""

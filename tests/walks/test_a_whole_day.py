@@ -93,8 +93,10 @@ class Day:
                 assert again == {"sequence": result["sequence"], "duplicate": True}
 
     async def settle(self) -> None:
-        """Close the batch: money that waits for over a day would be a fault."""
-        record = record_of("settlement")
+        """Close the batch with the totals that it has: money that waits for over a day would be a fault."""
+        debits = {"debit_count": len(self.records), "debit_minor": len(self.records) * sale()["amount_minor"]}
+        totals = [{"currency": "156", **debits, "credit_count": 0, "credit_minor": 0}]
+        record = record_of("settlement", totals=totals)
         result = await self.payment.result("transaction.record", record)
         self.records[record["transaction_id"]] = result["sequence"]
 
@@ -229,6 +231,12 @@ async def _evening(day: Day, seen: list[Any]) -> None:
     # Yesterday's orders have left their topics, and what happened once has aged out.
     cleared = {one.topic.rpartition("/")[2] for one in seen if "/agent/op/" in one.topic and not one.payload}
     assert cleared == set(list(day.ordered)[:3])
+    # Nobody signs for what was uploaded here, so entries have been on this medium alone since the morning.
+    await day.until_told("agent/faults", lambda one: [f["code"] for f in one["faults"]] == ["TXN-JRN-003"], "one fault")
+    metrics = await day.control.result("metrics.get")
+    assert metrics["store"]["unprotected_entries"] == len(day.records)
+    assert metrics["store"]["oldest_unprotected_age_s"] > 24 * HOUR_S
+    await day.agent.count_as_backed_up(len(day.records))
     await day.until_told("agent/faults", lambda one: one["faults"] == [], "no fault is left")
     # What is so is said anew once a day, even where nothing changed.
     days = [json.loads(one.payload) for one in seen if re.search(r"/dev/memory/health$", one.topic) and one.payload]
@@ -237,7 +245,9 @@ async def _evening(day: Day, seen: list[Any]) -> None:
     metrics = await day.control.result("metrics.get")
     assert metrics["store"]["waiting"] == 0
     with closing(sqlite3.connect(f"file:{day.folder / 'state' / 'agent.db'}?mode=ro", uri=True)) as db:
-        assert db.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+        async with asyncio.timeout(20):
+            while db.execute("SELECT count(*) FROM outbox").fetchone() != (0,):
+                await day.agent.pass_time(1.0)
 
 
 def _nothing_has_grown(early: Footprint, late: Footprint) -> None:

@@ -51,6 +51,7 @@ CREATE TABLE batch_checks (
     settlement    INTEGER NOT NULL,          -- sequence of the settlement compared; 0: none of them is approved any more
     compared_upto INTEGER NOT NULL,          -- what was recorded of the batch up to here has been considered
     difference    TEXT,                      -- for people; null: they agree
+    is_partial    INTEGER NOT NULL DEFAULT 0, -- 1: retention has taken some of it: not compared again
     PRIMARY KEY (binding, batch_no)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX batch_differences ON batch_checks (settlement) WHERE difference IS NOT NULL;
