@@ -258,6 +258,7 @@ class Copier:
             result.size_bytes,
             bytes.fromhex(result.sha256),
             round(made_at.timestamp() * 1000),
+            self._now_ms(),
         )
         targets = self._shared.targets
 

@@ -79,9 +79,13 @@ class Backups:
         wrong = [item for _right, items in done for item in items]
         return VerifyResult(sum(right for right, _wrong in done), wrong[:_MOST_TOLD], problems)
 
-    async def page(self, limit: int, cursor: str | None) -> BackupPage:
-        """Backups, newest first, and how every target stands."""
-        items, next_cursor = await self._database.read(lambda db: backups.page(db, limit, cursor))
+    async def page(self, limit: int, cursor: str | None, target: str | None = None) -> BackupPage:
+        """Backups, of one target or of all, newest first, and how every target stands.
+
+        Raises:
+            BadRequest: ``cursor``.
+        """
+        items, next_cursor = await self._database.read(lambda db: backups.page(db, limit, cursor, target))
         return BackupPage(items, next_cursor, [await keeper.item() for keeper in self._keepers.values()])
 
     async def _at(self, target: str | None, act: Act[T]) -> tuple[list[T], list[TargetProblem]]:

@@ -4,6 +4,7 @@ Of each journal the last snapshot of so many days, weeks and months is kept, cou
 terminal that was off, or whose clock jumped, loses nothing by that. Only what was verified counts. Segments are kept
 from the oldest daily snapshot on: from each of those the journal can be followed to now; an older snapshot is followed
 by a later snapshot, which holds everything that the one before does.
+With one daily snapshot alone, segments stay, too: one copy is none.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ def removable(snapshots: Iterable[Snapshot], segments: Iterable[Segment], kept: 
         gone |= {
             one.backup_id for one in own if one.backup_id not in stay and (one.verified or one.upto_seq <= newest_upto)
         }
-        follow_from = min(one.upto_seq for one in (verified[0], *daily))
-        gone |= {one.backup_id for one in segments if one.journal_id == journal_id and one.upto_seq <= follow_from}
+        if len(daily) >= min(kept.daily, 2):
+            follow_from = min(one.upto_seq for one in (verified[0], *daily))
+            gone |= {one.backup_id for one in segments if one.journal_id == journal_id and one.upto_seq <= follow_from}
     return gone
 
 

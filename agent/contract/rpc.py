@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agent.contract import card_data
+from agent.contract.backup_views import TargetName
 from agent.contract.canonical_json import NotAnInteger
 from agent.contract.command import CommandId
 from agent.contract.health import At, DeviceHealth, DeviceId, Fault
@@ -287,8 +288,9 @@ class CommandListParams(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BackupListParams(Struct, frozen=True, forbid_unknown_fields=True):
-    """``backup.list``, newest first."""
+    """``backup.list``, newest first; ``target`` left out (or null): files of all places."""
 
+    target: TargetName | None = None
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | None = None
 

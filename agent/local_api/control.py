@@ -49,7 +49,7 @@ class ControlSubjects(Struct, frozen=True):
     info: Callable[[], object]
     health: Callable[[], HealthSnapshot]
     history: Callable[[int, str | None, str | None], Awaitable[HistoryPage]]
-    backups: Callable[[int, str | None], Awaitable[BackupPage]]
+    backups: Callable[[int, str | None, str | None], Awaitable[BackupPage]]
     order: Callable[[LocalOrder, Caller], Awaitable[CommandState]]
     command: Callable[[str], Awaitable[CommandState | None]]
     commands: Callable[[int, str | None], Awaitable[CommandPage]]
@@ -123,7 +123,7 @@ class ControlMethods:
 
     async def _backups(self, params: Mapping[str, object], _caller: Caller) -> BackupPage:
         wanted = rpc.decode_params(params, BackupListParams)
-        return await self._subjects.backups(wanted.limit, wanted.cursor)
+        return await self._subjects.backups(wanted.limit, wanted.cursor, wanted.target)
 
     async def _back_up(self, params: Mapping[str, object], caller: Caller) -> CommandState:
         return await self._order_of("backup", params, BackupRunParams, caller)

@@ -30,7 +30,7 @@ _EXPECTED_SINCE: Final = "backups_expected_since"  # in table meta, milliseconds
 
 
 class NewBackup(NamedTuple):
-    """A file that was just made and read back. ``chain``, ``sha256``: 32 bytes; ``made_at_ms`` since 1970 UTC."""
+    """A file that was just made and read back. ``chain``, ``sha256``: 32 bytes; times in ms since 1970 UTC."""
 
     backup_id: str
     kind: BackupKind
@@ -43,6 +43,7 @@ class NewBackup(NamedTuple):
     size_bytes: int
     sha256: bytes
     made_at_ms: int
+    verified_at_ms: int
 
 
 class Standing(NamedTuple):
@@ -59,7 +60,7 @@ def add(db: Connection, new: NewBackup, targets: Collection[str]) -> None:
     db.execute(
         "INSERT INTO backups (backup_id, kind, target, file, journal_id, from_seq, upto_seq, chain, size_bytes, sha256,"
         " made_at, verified_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (*new, new.made_at_ms),
+        new,
     )
     _move_mark(db, targets)
 
@@ -137,8 +138,10 @@ def item(db: Connection, backup_id: str) -> BackupItem | None:
     return None if row is None else _item(row)
 
 
-def page(db: Connection, limit: int, cursor: str | None) -> tuple[list[BackupItem], str | None]:
-    """Backups, newest first, and the cursor of the next page.
+def page(
+    db: Connection, limit: int, cursor: str | None, target: str | None = None
+) -> tuple[list[BackupItem], str | None]:
+    """Backups, of one target or of all, newest first, and the cursor of the next page.
 
     Raises:
         BadRequest: ``cursor``.
@@ -146,8 +149,9 @@ def page(db: Connection, limit: int, cursor: str | None) -> tuple[list[BackupIte
     if cursor is not None and _ID.fullmatch(cursor) is None:
         raise BadRequest("this cursor is not one of ours", field="cursor", hint="send next_cursor as it was received")
     rows = db.execute(
-        f"SELECT {_ITEM} FROM backups WHERE ? IS NULL OR backup_id < ? ORDER BY backup_id DESC LIMIT ?",  # noqa: S608
-        (cursor, cursor, limit + 1),
+        f"SELECT {_ITEM} FROM backups WHERE (?1 IS NULL OR backup_id < ?1) AND (?2 IS NULL OR target = ?2)"  # noqa: S608
+        " ORDER BY backup_id DESC LIMIT ?3",
+        (cursor, target, limit + 1),
     ).fetchall()
     items = [_item(row) for row in rows[:limit]]
     return items, items[-1].backup_id if len(rows) > limit else None

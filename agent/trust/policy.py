@@ -33,7 +33,6 @@ DEFAULT_RULES: Final[Mapping[str, CommandRule]] = MappingProxyType(
         "check_device": _SUPPORT,
         "collect_diagnostics": _SUPPORT,
         "backup": _SUPPORT,
-        "verify_backup": _SUPPORT,
         "maintenance": _SUPPORT,
         "cancel": _OPERATOR_LOCAL,
         "reset": _OPERATOR_LOCAL,

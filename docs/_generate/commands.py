@@ -16,6 +16,9 @@ from docs._generate.forms import form_of_field
 from docs._generate.regions import table
 
 
+_RULE_OF_ANOTHER = {"verify_backup": "backup"}
+
+
 class _Nothing:
     """Stands for whatever a command acts upon: nothing is done while documents are made."""
 
@@ -44,6 +47,8 @@ def _arguments(kind: type[Struct]) -> str:
 
 
 def _rule(name: str) -> str:
+    if (same_as := _RULE_OF_ANOTHER.get(name)) is not None:
+        return f"as `{same_as}`"
     rules = [(key, rule) for key, rule in DEFAULT_RULES.items() if key == name or key.startswith(f"{name}.")]
     return "; ".join(f"{_form(key)}{_who(rule)}" for key, rule in rules)
 

@@ -25,10 +25,7 @@ from agent.local_api.server import Method
 from tests.kit.agent_process import AgentProcess, call
 from tests.kit.contract_peer import BAD_PARAMS, NO_METHOD, OF_THE_AGENT
 
-NOT_YET = (
-    *("backup.list", "backup.run", "backup.verify", "maintenance.list", "maintenance.add", "audit.list"),
-    "diagnostics.collect",
-)
+NOT_YET = ("maintenance.list", "maintenance.add", "audit.list", "diagnostics.collect")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +146,7 @@ def test_every_own_error_is_explained_and_none_is_explained_for_nothing() -> Non
 
 
 def test_lists_of_nothing_answer_their_form(agent: AgentProcess) -> None:
-    for name in ("transaction.list", "transaction.summary", "command.list", "health.history"):
+    for name in ("transaction.list", "transaction.summary", "command.list", "health.history", "backup.list"):
         form = methods_of(Socket.CONTROL)[name]
         msgspec.convert(call(socket_of(agent, form), name)["result"], form.result)
 
