@@ -164,12 +164,14 @@ class Restoring:
             serial: Of this unit: what devices were like is only taken from itself.
 
         Raises:
+            NeedsPerson: Not one file could be used.
             NotFound: There is nothing up to the point that was asked for.
             BackupUnusable: What came in is not what was proved when it is read again.
         """
-        position = self._begin()
-        position = self._go_on(position)
-        lost_tail = rows.Gap(position, self._plan.goal) if position <= self._plan.goal else None
+        self._go_on(self._begin())
+        header = self._newest_header()
+        last, goal = self._last.sequence, self._plan.goal
+        lost_tail = rows.Gap(last + 1, goal) if last < goal else None
         if self._until.at is not None and self._cut(self._until.at):
             lost_tail = None
         self._fill_holes()
@@ -180,7 +182,6 @@ class Restoring:
         if extent is None and (self._until != Until() or self._snapshot is None):
             raise NotFound("there is no entry up to the point that was asked for", field="--until")
         rows.write_missing(self._db, [(gap, self._cause(gap)) for gap in proof.gaps])
-        header = self._newest_header()
         if self._snapshot is not None:
             of_snapshot = self._snapshot[1]
             rows.load_tables(self._db, self._tables, of_snapshot.schema, now, same_unit=of_snapshot.serial == serial)
@@ -213,20 +214,19 @@ class Restoring:
         self._tables.clear()
         return 1
 
-    def _go_on(self, position: int) -> int:
-        """Take file after file to the end; the position at which there is nothing more."""
+    def _go_on(self, position: int) -> None:
+        """Take file after file to the end, or to where there is nothing more."""
         while position <= self._plan.goal:
             piece = self._plan.next_piece(position, self._unusable)
             if piece is None:
                 later = self._plan.next_position(position, self._unusable)
                 if later is None:
-                    return position
+                    return
                 position = later
                 continue
             is_beginning = not self._used
             if self._take(piece, position, is_beginning=is_beginning):
                 position = max(self._plan.reach(piece), self._last.sequence) + 1
-        return position
 
     def _take(self, piece: Piece, position: int, *, is_beginning: bool) -> bool:
         """Entries of a file from ``position`` on, and its tables where it is the beginning; False: it is unusable."""

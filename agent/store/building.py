@@ -14,7 +14,15 @@ from pathlib import Path
 from agent.errors import Refused
 from agent.runtime.durable_files import sync_folder
 from agent.store.schema import Migration, initialise
-from agent.store.sqlite import Connection, DatabaseError, cannot_open, connect_builder, connect_writer, translate
+from agent.store.sqlite import (
+    Connection,
+    DatabaseError,
+    cannot_open,
+    connect_builder,
+    connect_writer,
+    open_readonly,
+    translate,
+)
 
 _BESIDE = ("-wal", "-shm", "-journal")
 
@@ -122,17 +130,15 @@ def put_in_place(path: Path, now: datetime) -> Path | None:
 
 
 def _what_speaks_against(path: Path) -> str | None:
-    """Why the database there must stay; its log is emptied into it when nothing does."""
+    """Why the database there must stay, which is only looked at then; else its log is emptied into it."""
     try:
-        db = connect_writer(path)
-        try:
+        with contextlib.closing(open_readonly(path)) as db:
             if db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'entries'").fetchone()[0]:
                 count = int(db.execute("SELECT count(*) FROM entries").fetchone()[0])
                 if count:
                     return f"holds {count} {'entry' if count == 1 else 'entries'}"
+        with contextlib.closing(connect_writer(path)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            db.close()
     except DatabaseError:
         return "cannot be looked into"
     return None

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
-import msgspec
 from msgspec import Raw
 
 from agent.backup.age import KeyPair, present
@@ -26,39 +25,48 @@ from agent.backup.file_format import AnchorPoint, Entry, Gap, Header, JournalLin
 from agent.backup.file_names import file_name, folder_of
 from agent.contract.backup_views import BackupKind
 from agent.contract.journal_views import Mark
+from agent.contract.transaction import decode_record
 from agent.runtime.clock import rfc3339
 from agent.store import anchor, journals, meta
 from agent.store.database import Database, Worth
 from agent.store.sqlite import open_readonly
 from tests.kit.manual_clock import ManualClock
-from tests.kit.store_records import open_journal, sale
+from tests.kit.store_records import BINDINGS, open_journal, sale
 
 SITE, TERMINAL, SERIAL = "shop-1", "T-0001", "SN123"
 BEGAN = datetime(2026, 11, 21, 2, tzinfo=UTC)
+_ONE_BY_ONE = 1_000  # a journal up to this has a time of its own for each entry
 
 
-def fill_journal(folder: Path, count: int, *, began: datetime = BEGAN, every_s: float = 1.0) -> Path:
-    """Store ``count`` sales, one every ``every_s`` by the journal's clock; the database."""
+def fill_journal(folder: Path, count: int, *, began: datetime = BEGAN, every_s: float = 60.0) -> Path:
+    """Store ``count`` sales, one every ``every_s`` by the journal's clock from ``began`` on; the database."""
 
     async def work() -> None:
         clock = ManualClock(began)
-        async with open_journal(folder, clock=clock) as opened:
+        async with open_journal(folder, clock=clock, max_group=1 if count <= _ONE_BY_ONE else 256) as opened:
+            waiting = []
             for index in range(count):
-                clock.set_wall(began + timedelta(seconds=index * every_s))
-                await opened.store(sale(stan=f"{index % 1_000_000:06d}", amount_minor=index))
+                if count <= _ONE_BY_ONE:
+                    clock.set_wall(began + timedelta(seconds=index * every_s))
+                record = decode_record(sale(stan=f"{index % 1_000_000:06d}", amount_minor=index), BINDINGS)
+                waiting.append(opened.journal.submit(record))
+                if len(waiting) == 256 or count <= _ONE_BY_ONE:
+                    await asyncio.gather(*waiting)
+                    waiting.clear()
+            await asyncio.gather(*waiting)
 
     folder.mkdir(parents=True, exist_ok=True)
     asyncio.run(work())
     return folder / "agent.db"
 
 
-def add_entries(database: Path, count: int, *, first_stan: int = 500_000) -> None:
+def add_entries(database: Path, count: int) -> None:
     """More sales into a database that is there."""
 
     async def work() -> None:
         async with open_journal(database.parent, clock=ManualClock(BEGAN + timedelta(hours=12))) as opened:
             for index in range(count):
-                await opened.store(sale(stan=f"{first_stan + index:06d}", amount_minor=index))
+                await opened.store(sale(stan=f"{500_000 + index:06d}", amount_minor=index))
 
     asyncio.run(work())
 
@@ -213,7 +221,3 @@ def write_meta(database: Path, **facts: str) -> None:
         await opened.close()
 
     asyncio.run(work())
-
-
-def decoded(text: str) -> Any:
-    return msgspec.json.decode(text)
