@@ -23,7 +23,10 @@ _EVERYTHING: Final = TransactionFilters()
 
 
 class Piece(Struct, frozen=True):
-    """The content of one message: entries ``from_seq`` to ``upto_seq`` of this journal, without a hole, as JSON."""
+    """The content of one message: entries ``from_seq`` to ``upto_seq`` of this journal, without a hole, as JSON.
+
+    ``payload`` is empty when there are none.
+    """
 
     journal_id: str
     from_seq: int
@@ -61,8 +64,8 @@ class _Outgoing(Struct, frozen=True):
     entries: list[Raw]
 
 
-def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece | None:
-    """The next entries after ``sequence``: as many as fit, at least one; None when there are none.
+def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece:
+    """The next entries after ``sequence``: as many as fit, at least one, if there are any.
 
     Raises:
         StoreDamaged: An entry is not what was stored.
@@ -75,7 +78,7 @@ def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece | None:
             f"an entry after sequence {sequence} cannot be read", hint="have the journal verified"
         ) from err
     if not items:
-        return None
+        return Piece(journal_id, sequence + 1, sequence, b"")
     size = len(msgspec.json.encode(_Outgoing(journal_id, items[0].seq, [])))
     encoded: list[Raw] = []
     for number, item in enumerate(items):
