@@ -18,6 +18,7 @@ from agent.store import marks
 from agent.store.anchor import Anchor, move_anchor
 from agent.store.journals import continue_journal
 from agent.uplink.upload import GATHER_S, MAX_ACKS, MAX_WITHOUT_PUBACK
+from agent.uplink.upload_window import HOLD_FIRST_S
 from tests.kit import orders
 from tests.kit.collector import COLLECTOR, signed_ack
 from tests.kit.upload_room import UploadRoom, all_entries, make_journal, open_copy
@@ -153,11 +154,13 @@ async def test_what_the_broker_does_not_pass_on_slows_down_and_is_sent_again(roo
     room.wire.sent[-1].answer.set_result(reason)
     await room.settle()
     room.wire.puback = reason
-    await room.pass_time(RESEND_S - 1)
-    assert len(room.wire.sent) == good + 1, "none for a minute"
-    await room.pass_time(1)
-    assert len(room.wire.sent) == good + 2, "then one"
-    assert room.wire.spans()[-1][0] == room.window.acknowledged + 1
+    for wait_s in (HOLD_FIRST_S, 2 * HOLD_FIRST_S, 4 * HOLD_FIRST_S, 8 * HOLD_FIRST_S, RESEND_S, RESEND_S):
+        good += 1
+        await room.pass_time(wait_s - 1)
+        assert len(room.wire.sent) == good, "none meanwhile"
+        await room.pass_time(1)
+        assert len(room.wire.sent) == good + 1, "then one"
+        assert room.wire.spans()[-1][0] == room.window.acknowledged + 1
     room.wire.puback = 0
     await room.says(room.wire.spans()[-1][1])
     assert room.window.messages == WINDOW
