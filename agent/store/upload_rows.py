@@ -13,13 +13,12 @@ from msgspec import Raw, Struct
 from agent.errors import StoreDamaged
 from agent.store import chain, journals, marks, meta
 from agent.store.anchor import anchor
-from agent.store.transaction_views import TransactionFilters, entries
+from agent.store.transaction_views import ENTRY, item_of
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
 
 _ENTRIES_LIMIT: Final = 24  # no more than this many of the smallest go into 8 KiB
-_EVERYTHING: Final = TransactionFilters()
 
 
 class Piece(Struct, frozen=True):
@@ -71,8 +70,12 @@ def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece:
         StoreDamaged: An entry is not what was stored.
     """
     journal_id = meta.journal_id(db)
+    rows = db.execute(
+        f"SELECT {ENTRY} FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608  # names of our own
+        (sequence, _ENTRIES_LIMIT),
+    ).fetchall()
     try:
-        items = entries(db, _EVERYTHING, _ENTRIES_LIMIT, str(sequence)).items
+        items = [item_of(row) for row in rows]
     except msgspec.DecodeError as err:
         raise StoreDamaged(
             f"an entry after sequence {sequence} cannot be read", hint="have the journal verified"

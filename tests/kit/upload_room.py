@@ -22,7 +22,7 @@ from agent.runtime.services import Pulse
 from agent.store import marks, upload_rows
 from agent.store.entry_rows import put_back
 from agent.store.sqlite import Connection, connect_writer
-from agent.store.transaction_views import TransactionFilters, entries
+from agent.store.transaction_list import TransactionFilters, entries
 from agent.trust.collector_acks import believe_ack
 from agent.trust.policy import load_policy
 from agent.uplink.broker import Limits
