@@ -22,7 +22,10 @@ _ENTRIES_LIMIT: Final = 24  # no more than this many of the smallest go into 8 K
 
 
 class Piece(Struct, frozen=True):
-    """The content of one message: entries ``from_seq`` to ``upto_seq`` of this journal, without a hole, as JSON."""
+    """The content of one message: entries ``from_seq`` to ``upto_seq`` of this journal, without a hole, as JSON.
+
+    ``payload`` is empty when there are none.
+    """
 
     journal_id: str
     from_seq: int
@@ -60,25 +63,25 @@ class _Outgoing(Struct, frozen=True):
     entries: list[Raw]
 
 
-def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece | None:
-    """The next entries after ``sequence``: as many as fit, at least one; None when there are none.
+def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece:
+    """The next entries after ``sequence``: as many as fit, at least one, if there are any.
 
     Raises:
         StoreDamaged: An entry is not what was stored.
     """
     journal_id = meta.journal_id(db)
+    rows = db.execute(
+        f"SELECT {ENTRY} FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608  # names of our own
+        (sequence, _ENTRIES_LIMIT),
+    ).fetchall()
     try:
-        rows = db.execute(
-            f"SELECT {ENTRY} FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608  # our own names
-            (sequence, _ENTRIES_LIMIT),
-        )
         items = [item_of(row) for row in rows]
     except msgspec.DecodeError as err:
         raise StoreDamaged(
             f"an entry after sequence {sequence} cannot be read", hint="have the journal verified"
         ) from err
     if not items:
-        return None
+        return Piece(journal_id, sequence + 1, sequence, b"")
     size = len(msgspec.json.encode(_Outgoing(journal_id, items[0].seq, [])))
     encoded: list[Raw] = []
     for number, item in enumerate(items):

@@ -49,14 +49,14 @@ class Stream(Struct, frozen=True):
     Attributes:
         below: Its topic.
         standing: Which journal it is, and the mark.
-        piece: The next entries after a sequence, at most so many bytes.
+        piece: The next entries after a sequence, at most so many bytes; without payload when there are none.
         held: What acknowledgements are held against.
         deliver: Store the mark; false when it is another journal by now.
     """
 
     below: str
     standing: Callable[[], Awaitable[Standing]]
-    piece: Callable[[int, int], Awaitable[Piece | None]]
+    piece: Callable[[int, int], Awaitable[Piece]]
     held: Callable[[list[tuple[int, int | None]]], Awaitable[list[Held]]]
     deliver: Callable[[str, int], Awaitable[bool]]
 
@@ -114,6 +114,7 @@ class Upload:
         self._news = asyncio.Event()
         self._acks: deque[CollectorAck] = deque()
         self._journal_id: str | None = None
+        self._is_known = False  # whose journal it is, and its mark; not any more when another one was begun meanwhile
         self._window = UploadWindow(0)
         self._without_puback = 0
         self._stored = 0  # the mark as it stands in the store
@@ -161,9 +162,10 @@ class Upload:
 
     async def _step(self, link: Link) -> float:
         """Do one thing that is due; after how many seconds to look again if nothing comes."""
-        if self._journal_id is None:
+        if not self._is_known:
             await self._begin()
-        await self._take_acks()
+        if self._acks and not await self._take_acks():
+            return 0.0
         now_s = self._clock.monotonic()
         if self._window.look(now_s):
             log.warning("upload.unanswered", below=self._stream.below, after=self._window.acknowledged)
@@ -179,20 +181,22 @@ class Upload:
         await self._outbox_first()
         max_bytes = min(SOFT_LIMIT_BYTES, link.limits.maximum_packet_bytes - len(self._topic) - _HEADER_BYTES)
         piece = await self._from_store(self._stream.piece(self._window.sent, max_bytes))
-        if piece is None:
-            return rest_s
         if piece.journal_id != self._journal_id:
-            self._journal_id = None  # a new one was begun while this ran: from its own mark
-            await self._on_journal()
+            self._is_known = False
+        elif not piece.payload:
+            return rest_s
         elif not self._acks:  # what has been asked for meanwhile may be something else
             await self._send(link, piece)
         return 0.0
 
     async def _begin(self) -> None:
         standing = await self._from_store(self._stream.standing())
-        self._journal_id = standing.journal_id
+        before, self._journal_id, self._is_known = self._journal_id, standing.journal_id, True
         self._stored = standing.delivered
         self._window = UploadWindow(standing.delivered)
+        if before not in (None, standing.journal_id):
+            log.info("upload.other_journal", below=self._stream.below, journal_id=standing.journal_id)
+            await self._on_journal()
 
     async def _send(self, link: Link, piece: Piece) -> None:
         """At QoS 1 and not retained. PUBACK only says that the broker has it, and room for another."""
@@ -220,18 +224,16 @@ class Upload:
             log.warning("upload.refused", below=self._stream.below, reason_code=f"0x{reason:02X}", seq=piece.from_seq)
             self._window.hold(self._clock.monotonic())
 
-    async def _take_acks(self) -> None:
-        if not self._acks:
-            return
+    async def _take_acks(self) -> bool:
+        """Hold what has come against the journal; false when that is another one by now."""
         asked = [(ack.upto_seq, asked_again(ack)) for ack in self._acks]
         for held in await self._from_store(self._stream.held(asked)):
             if held.journal_id != self._journal_id:
                 self._acks.clear()
-                self._journal_id = None
-                await self._begin()
-                await self._on_journal()
-                return
+                self._is_known = False
+                return False
             self._obey(self._acks.popleft(), held)
+        return True
 
     def _obey(self, ack: CollectorAck, held: Held) -> None:
         window, now_s = self._window, self._clock.monotonic()
@@ -272,12 +274,12 @@ class Upload:
     async def _store_mark(self) -> None:
         """One commit for everything acknowledged meanwhile."""
         mark = self._window.acknowledged
-        if self._journal_id is None or mark == self._stored:
+        if not self._is_known or self._journal_id is None or mark == self._stored:
             return
         if await self._from_store(self._stream.deliver(self._journal_id, mark)):
             self._stored = mark
         else:
-            self._journal_id = None
+            self._is_known = False
 
     async def _from_store(self, work: Awaitable[T]) -> T:
         self._pulse.working(_STORE_S)

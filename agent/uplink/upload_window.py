@@ -13,6 +13,7 @@ from typing import Final
 from agent.contract.journal_upload import RESEND_S, WINDOW
 
 NEVER: Final = float("inf")
+HOLD_FIRST_S: Final = 5.0  # after a refusal, doubled with each one up to RESEND_S: a collector may only be restarting
 
 
 class UploadWindow:
@@ -24,6 +25,7 @@ class UploadWindow:
         self._ends: deque[int] = deque()  # last sequence of each message beyond the acknowledgement
         self._since_s = 0.0  # when the wait for an acknowledgement began
         self._held_until_s = 0.0
+        self._hold_s = HOLD_FIRST_S
         self._asked: tuple[int, float] | None = None
 
     @property
@@ -51,6 +53,7 @@ class UploadWindow:
         """The collector's word: it holds everything up to ``upto``, more or less than before."""
         if upto > self.acknowledged:
             self.probing, self._held_until_s, self._since_s, self._asked = False, 0.0, now_s, None
+            self._hold_s = HOLD_FIRST_S
         self.acknowledged = upto
         self.sent = max(self.sent, upto)
         while self._ends and self._ends[0] <= upto:
@@ -84,7 +87,9 @@ class UploadWindow:
     def hold(self, now_s: float) -> None:
         """A message was refused, or nobody listens: one probe, and not at once."""
         self._fall_back()
-        self._held_until_s = now_s + RESEND_S
+        if now_s >= self._held_until_s:  # those that were under way together count once
+            self._held_until_s = now_s + self._hold_s
+            self._hold_s = min(2 * self._hold_s, RESEND_S)
 
     def _fall_back(self) -> None:
         self.sent = self.acknowledged

@@ -83,7 +83,7 @@ class Collector:
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=False,
             properties=_keeps_session(),
-            timeout=5,
+            timeout=1.5,  # also how long it waits to take leave of a broker that is dead
         ) as client:
             client.pending_calls_threshold = 100_000
             self._client = client
