@@ -44,9 +44,8 @@ class Shop:
 
     def sell(self, count: int, **changes: Any) -> int:
         """The last sequence."""
-        for _ in range(count):
-            answer = call(self.payment, "transaction.record", sale(**changes))
-        return int(answer["result"]["sequence"])
+        answers = [call(self.payment, "transaction.record", sale(**changes)) for _ in range(count)]
+        return int(answers[-1]["result"]["sequence"])
 
     def decrypted(self, file: str) -> list[dict[str, Any]]:
         """The lines of a backup, by the operator's key."""
