@@ -211,6 +211,28 @@ class BackupPage(Struct, frozen=True):
     targets: list[BackupTarget] = field(default_factory=list)
 
 
+class BackupProblem(Struct, frozen=True):
+    """Why nothing was done at one place."""
+
+    target: str
+    problem: str = ""
+
+
+class BackupMade(Struct, frozen=True):
+    """Result of an order ``backup``; ``files``: the last of what was made."""
+
+    files: list[Backup]
+    problems: list[BackupProblem] = field(default_factory=list)
+
+
+class BackupsRead(Struct, frozen=True):
+    """Result of an order ``verify_backup``: how many files are right, and some of the others."""
+
+    right: int
+    wrong: list[Backup]
+    problems: list[BackupProblem] = field(default_factory=list)
+
+
 class Verification(Struct, frozen=True):
     """``missing``: how many entries, or which, are not there."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.ctl.answers import Backup, BackupTarget
-from agent.ctl.render.style import BAD, BOLD, DIM, GOOD, Cell, Style, plain, table, wrap
+from agent.ctl.answers import Backup, BackupMade, BackupProblem, BackupsRead, BackupTarget
+from agent.ctl.render.style import BAD, BOLD, DIM, GOOD, Cell, Style, many, plain, table, wrap
 
 ID_DIGITS = 8
 """Of a backup's id so many are shown, from its end: enough to name it by."""
@@ -38,6 +38,40 @@ def target_lines(targets: Sequence[BackupTarget], style: Style) -> list[str]:
     for target in targets:
         if target.problem:
             lines += wrap(f"{plain(target.name)}: {plain(target.problem)}", style, "    ", "  ")
+    return lines
+
+
+def made_lines(made: BackupMade, style: Style) -> list[str]:
+    """What an order made, and where it could not."""
+    lines = [
+        f"{style.paint('MADE', GOOD)}  {plain(one.kind)} of entries {_entries(one)} at {plain(one.target)},"
+        f" {size_text(one.size_bytes)}, read back"
+        for one in made.files
+    ]
+    if not lines and not made.problems:
+        lines = [f"{style.paint('NOTHING NEW', GOOD)}  every entry is in a backup already"]
+    return [*lines, *_problem_lines(made.problems, style)]
+
+
+def read_lines(read: BackupsRead, style: Style) -> list[str]:
+    """What reading files back found."""
+    if not read.right and not read.wrong and not read.problems:
+        return ["there is no backup to verify: posctl backup run"]
+    lines = []
+    if read.right:
+        lines.append(f"{style.paint('RIGHT', GOOD)}  {many(read.right, 'file is', 'files are')} as written")
+    if read.wrong:
+        lines += [style.paint("WRONG", BAD), *_table(read.wrong, style)]
+        lines.append(
+            "  → entries that no other file has count as not protected now, and are copied again by themselves"
+        )
+    return [*lines, *_problem_lines(read.problems, style)]
+
+
+def _problem_lines(problems: Sequence[BackupProblem], style: Style) -> list[str]:
+    lines: list[str] = []
+    for one in problems:
+        lines += wrap(f"{plain(one.target)}: {plain(one.problem)}", style, "    ", "  ✗ ")
     return lines
 
 

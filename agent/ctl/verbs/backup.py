@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from typing import TypeVar
 
 import msgspec
 
@@ -12,11 +13,13 @@ from agent.ctl.client import ControlClient, decode
 from agent.ctl.exit_codes import Exit
 from agent.ctl.ordering import give, told
 from agent.ctl.paging import raw_pages
-from agent.ctl.render.backup import ID_DIGITS, backup_lines
+from agent.ctl.render.backup import ID_DIGITS, backup_lines, made_lines, read_lines
 from agent.ctl.screen import Screen
 from agent.ctl.verb import Verb, client, command_id, count, place_name, seconds, socket_options
 from agent.errors import BadRequest, NotFound
 from agent.runtime.identifiers import uuid7
+
+Shape = TypeVar("Shape", answers.BackupMade, answers.BackupsRead)
 
 DEFAULT_LIMIT = 20
 DEFAULT_WAIT_S = 1800.0
@@ -24,11 +27,11 @@ _PAGE = 100
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _END_OF_ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS},12}}")
 _RUN_EPILOG = """\
-exit codes: 0 it is made and verified; 1 it is not, or not yet after --wait; 4 refused.
-A backup made while nobody waits is made all the same: posctl backup list.
+exit codes: 0 it is made and was read back, or there was nothing new; 1 at one place at least it is not, or not yet
+after --wait (it goes on then: posctl backup list); 4 refused.
 """
 _VERIFY_EPILOG = """\
-exit codes: 0 the files are as they were written; 1 one is not, or cannot be read; 4 refused.
+exit codes: 0 the files are as they were written; 1 one is not, or cannot be read, or there is none; 4 refused.
 """
 
 
@@ -39,23 +42,31 @@ class _RawPage(msgspec.Struct, frozen=True):
 
 
 def _list(args: argparse.Namespace, screen: Screen) -> Exit:
-    filters = {"target": args.target} if args.target is not None else {}
     items: list[msgspec.Raw] = []
     backups: list[answers.Backup] = []
-    latest = _RawPage([])
     targets: list[answers.BackupTarget] = []
+    more = False
+    latest = _RawPage([])
+    # the agent lists all places together: of one alone as many are asked for as it takes
+    limit = args.limit if args.target is None else None
     with client(args) as agent:
-        for raw in raw_pages(agent, "backup.list", filters, _PAGE, args.limit):
+        for raw in raw_pages(agent, "backup.list", {}, _PAGE, limit):
             page = decode(raw, answers.BackupPage, "backup.list")
-            latest = decode(raw, _RawPage, "backup.list")
-            backups += page.items
-            items += latest.items
-            targets = page.targets
-    more = latest.next_cursor is not None
+            latest, targets = decode(raw, _RawPage, "backup.list"), page.targets
+            for item, backup in zip(latest.items, page.items, strict=True):
+                if args.target in {None, backup.target}:
+                    items.append(item)
+                    backups.append(backup)
+            more = latest.next_cursor is not None or len(backups) > args.limit
+            if len(backups) >= args.limit:
+                break
+    if args.target is not None and args.target not in {one.name for one in targets} and not backups:
+        known = ", ".join(screen.plain(one.name) for one in targets) or "none"
+        raise NotFound("this terminal has no place for backups of that name", hint=f"it has: {known}")
     if screen.as_json:
-        screen.document({"targets": latest.targets, "items": items, "more": more})
+        screen.document({"targets": latest.targets, "items": items[: args.limit], "more": more})
     else:
-        screen.lines(backup_lines(targets, backups, screen.style))
+        screen.lines(backup_lines(targets, backups[: args.limit], screen.style))
         if more:
             screen.note(f"there are more: --limit {args.limit * 5}")
     return Exit.DONE
@@ -65,21 +76,44 @@ def _run(args: argparse.Namespace, screen: Screen) -> Exit:
     order: dict[str, object] = {"kind": args.kind}
     if args.target is not None:
         order["target"] = args.target
-    return _ordered(args, "backup.run", order, screen)
+    raw, operation = _ordered(args, "backup.run", order, screen)
+    made = _result(operation, answers.BackupMade)
+    if made is None:
+        return told(raw, operation, args.wait, screen)
+    if screen.as_json:
+        screen.document(raw)
+    else:
+        screen.lines(made_lines(made, screen.style))
+    return Exit.FAILED if made.problems else Exit.DONE
 
 
 def _verify(args: argparse.Namespace, screen: Screen) -> Exit:
-    if args.backup is None or _UUID.fullmatch(args.backup):
-        return _ordered(args, "backup.verify", {"backup_id": args.backup} if args.backup else {}, screen)
+    order: dict[str, object] = {"backup_id": _whole_id(args)} if args.backup is not None else {}
+    raw, operation = _ordered(args, "backup.verify", order, screen)
+    read = _result(operation, answers.BackupsRead)
+    if read is None:
+        return told(raw, operation, args.wait, screen)
+    if screen.as_json:
+        screen.document(raw)
+    else:
+        screen.lines(read_lines(read, screen.style))
+    return Exit.DONE if read.right and not read.wrong and not read.problems else Exit.FAILED
+
+
+def _whole_id(args: argparse.Namespace) -> str:
+    """The id that was given, or the only one that ends so."""
+    digits = str(args.backup)
+    if _UUID.fullmatch(digits):
+        return digits
     with client(args) as agent:
-        found = _ids_that_end(agent, args.backup)
+        found = _ids_that_end(agent, digits)
     if not found:
         raise NotFound("no backup has an id that ends so", hint="posctl backup list --limit 1000")
     if len(found) > 1:
         raise BadRequest(
             "more than one backup has an id that ends so", hint="posctl backup list --json shows whole ids"
         )
-    return _ordered(args, "backup.verify", {"backup_id": found[0]}, screen)
+    return found[0]
 
 
 def _ids_that_end(agent: ControlClient, digits: str) -> list[str]:
@@ -87,13 +121,24 @@ def _ids_that_end(agent: ControlClient, digits: str) -> list[str]:
     return sorted({one.backup_id for page in pages for one in page.items if one.backup_id.endswith(digits)})
 
 
-def _ordered(args: argparse.Namespace, method: str, order: dict[str, object], screen: Screen) -> Exit:
+def _ordered(
+    args: argparse.Namespace, method: str, order: dict[str, object], screen: Screen
+) -> tuple[msgspec.Raw, answers.Operation]:
     order["command_id"] = args.command_id or uuid7()
     if args.reason is not None:
         order["reason"] = args.reason
     with client(args) as agent:
-        raw, operation = give(agent, method, order, args.wait, screen)
-    return told(raw, operation, args.wait, screen)
+        return give(agent, method, order, args.wait, screen)
+
+
+def _result(operation: answers.Operation, shape: type[Shape]) -> Shape | None:
+    """What came of it; None while it has not succeeded, or when it is told in a way that is not known here."""
+    if operation.state != "succeeded":
+        return None
+    try:
+        return msgspec.json.decode(operation.result, type=shape)
+    except msgspec.DecodeError:
+        return None
 
 
 def _backup_id(text: str) -> str:

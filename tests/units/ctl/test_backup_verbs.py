@@ -51,13 +51,30 @@ def test_the_list_turns_pages_and_json_holds_all_of_it(stub: ControlStub, capsys
         "next_cursor": "c",
         "targets": TARGETS,
     }
-    assert main(["backup", "list", "--limit", "120", "--target", "card", "--json"]) == 0
+    assert main(["backup", "list", "--limit", "120", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (len(shown["items"]), shown["more"], shown["targets"]) == (120, True, TARGETS)
-    asked = stub.asked("backup.list")
-    assert [(params["limit"], params["target"]) for params in asked] == [(100, "card"), (20, "card")]
+    assert [params["limit"] for params in stub.asked("backup.list")] == [100, 20]
     assert main(["backup", "list"]) == 0
     assert "there are more: --limit 100" in capsys.readouterr().err
+
+
+def test_the_files_of_one_place_are_picked_out(stub: ControlStub, capsys: pytest.CaptureFixture[str]) -> None:
+    here, elsewhere = SEGMENT, {**SEGMENT, "target": "vault"}
+    pages = {None: ([elsewhere] * 99 + [here], "1"), "1": ([elsewhere, here, here, here], None)}
+
+    def listing(params: Any) -> dict[str, Any]:
+        items, cursor = pages[params.get("cursor")]
+        return {"items": items, "next_cursor": cursor, "targets": TARGETS}
+
+    stub.answers["backup.list"] = listing
+    for limit, count, more in ((1, 1, True), (3, 3, True), (4, 4, False), (9, 4, False)):
+        assert main(["backup", "list", "--target", "card", "--limit", str(limit), "--json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert (len(shown["items"]), shown["more"]) == (count, more)
+        assert {one["target"] for one in shown["items"]} == {"card"}
+    assert main(["backup", "list", "--target", "cart"]) == 1
+    assert "it has: card, vault" in capsys.readouterr().err
 
 
 def test_what_is_tested_here_is_what_the_agent_answers() -> None:
@@ -103,6 +120,48 @@ def test_it_is_seen_to_its_end_and_exits_by_it(
     assert "accepted" in out
     assert "40 %" in out
     assert final in out
+
+
+PROBLEM = {"target": "vault", "problem": "no answer within 10 s"}
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "said"),
+    [
+        ({"files": [SEGMENT], "problems": []}, 0, "MADE  segment of entries 1-412 at card, 23 KiB, read back"),
+        ({"files": [], "problems": []}, 0, "NOTHING NEW  every entry is in a backup already"),
+        ({"files": [SEGMENT], "problems": [PROBLEM]}, 1, "  ✗ vault: no answer within 10 s"),
+        ({"something": "newer"}, 0, "succeeded"),
+    ],
+)
+def test_what_was_made_is_told_and_a_place_that_failed_counts(
+    result: dict[str, Any], code: int, said: str, stub: ControlStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.answers["backup.run"] = operation("succeeded", 3, name="backup", result=result)
+    assert main(["backup", "run"]) == code
+    assert said in capsys.readouterr().out
+    assert main(["backup", "run", "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["result"] == result
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "said"),
+    [
+        ({"right": 412, "wrong": [], "problems": []}, 0, "RIGHT  412 files are as written"),
+        ({"right": 1, "wrong": [], "problems": []}, 0, "RIGHT  1 file is as written"),
+        ({"right": 0, "wrong": [], "problems": []}, 1, "there is no backup to verify"),
+        ({"right": 1, "wrong": [BROKEN], "problems": []}, 1, "0011aabb.age: the file is gone"),
+        ({"right": 1, "wrong": [], "problems": [PROBLEM]}, 1, "  ✗ vault: no answer within 10 s"),
+    ],
+)
+def test_what_was_read_is_told_and_a_wrong_file_counts(
+    result: dict[str, Any], code: int, said: str, stub: ControlStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.answers["backup.verify"] = operation("succeeded", 3, name="verify_backup", result=result)
+    assert main(["backup", "verify"]) == code
+    assert said in capsys.readouterr().out
+    assert main(["backup", "verify", "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["result"] == result
 
 
 def test_one_that_does_not_end_is_left_to_itself(stub: ControlStub, capsys: pytest.CaptureFixture[str]) -> None:

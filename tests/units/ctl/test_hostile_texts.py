@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from agent.ctl import answers
-from agent.ctl.render.backup import backup_lines
+from agent.ctl.render.backup import backup_lines, made_lines, read_lines
 from agent.ctl.render.command import operation_line, operation_lines, operation_table
 from agent.ctl.render.protection import protection_text
 from agent.ctl.render.status import (
@@ -76,6 +76,7 @@ RUNNING = made(operation("running", step="a", steps=["a", "b"], progress=40, rea
 FAILED = made(operation("failed", reason=REASON, result={"name": "text", "list": ["text"]}), answers.Operation)
 ENTRY = made(entry(1, "approved", {"conflict_with": "x"}, memo="m", dcc={"amount_minor": 1, "currency": "x"}), Any)
 ENTRIES = [msgspec.convert(ENTRY, answers.Entry)]
+PROBLEM = {"target": "vault", "problem": "no answer"}
 TOTAL = {"type": "sale", "count": 1, "sum_minor": 5, "provider": "p", "tid": "t", "batch_no": "b", "currency": "c"}
 SNAPSHOTS = [Snapshot(NOW, info, HEALTH_, READINESS, (RUNNING, FAILED), {}) for info in (INFO_, UP)]
 
@@ -95,6 +96,10 @@ RENDERERS: dict[str, Callable[[Style], Sequence[str]]] = {
     "copies": lambda s: [protection_text(made(STORE_FIGURES, answers.StoreFigures), s), "next"],
     "backups": lambda s: backup_lines(
         made(TARGETS, list[answers.BackupTarget]), made([SEGMENT, BROKEN], list[answers.Backup]), s
+    ),
+    "a backup made": lambda s: made_lines(made({"files": [SEGMENT], "problems": [PROBLEM]}, answers.BackupMade), s),
+    "backups read": lambda s: read_lines(
+        made({"right": 1, "wrong": [BROKEN], "problems": [PROBLEM]}, answers.BackupsRead), s
     ),
     "totals": lambda s: total_table([made(TOTAL, answers.Total)], s),
     "a verification": lambda s: verification_lines(made({"intact": False, "missing": ["x"]}, answers.Verification), s),
