@@ -40,8 +40,8 @@ def _table(figures: Sequence[Figure]) -> list[str]:
 _HEAD = """\
 # Crash figures
 
-How many records were acknowledged, and how many of them were there afterwards, in the order and with the chain that they
-were acknowledged with. One that is missing fails the run. What each kind does is written where it is tested, in
+How many records were acknowledged, and how many of them were there afterwards, in the order and with the chain that
+they were acknowledged with. One that is missing fails the run. What each kind does is written where it is tested, in
 `tests/crash/`. CI does some dozens of rounds of each; `make crash-slow` does as many as it is asked for.
 """
 
