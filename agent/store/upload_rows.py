@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from agent.errors import StoreDamaged
 from agent.store import chain, journals, marks, meta
 from agent.store.anchor import anchor
-from agent.store.transaction_views import TransactionFilters, entries
+from agent.store.transaction_list import TransactionFilters, entries
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
