@@ -11,12 +11,15 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from tests.bench import acks, drain, health_round, idle_report, ping, startup
+from tests.bench import acks, drain, flash, growth, health_round, idle_report, ping, startup
 from tests.bench.row import Row, print_rows
 
 FIGURES: dict[str, Callable[[], list[Row]]] = {
     "acks": acks.report,
     "slow-acks": partial(acks.report, delay_ms=3.0),
+    "slowest-acks": partial(acks.report, delay_ms=8.0),
+    "growth": growth.report,
+    "flash": flash.report,
     "ping": ping.report,
     "drain": drain.report,
     "startup": startup.report,

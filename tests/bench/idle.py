@@ -33,7 +33,7 @@ class _Counters:
 
     @classmethod
     def of(cls, pid: int) -> _Counters:
-        return cls(time.monotonic(), _switches(pid), _cpu_ms(pid), _written_bytes(pid))
+        return cls(time.monotonic(), _switches(pid), _cpu_ms(pid), written_bytes(pid))
 
 
 def _switches(pid: int) -> int:
@@ -49,7 +49,7 @@ def _cpu_ms(pid: int) -> float:
     return sum(int(p.read_text().split()[0]) for p in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
 
 
-def _written_bytes(pid: int) -> int:
+def written_bytes(pid: int) -> int:
     """What the process made the kernel write to storage, in pages of 4 KiB. Source: ``/proc/PID/io``."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))

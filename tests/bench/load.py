@@ -51,6 +51,12 @@ def _records(count: int, seed: str) -> list[bytes]:
     return made
 
 
+def request_bytes() -> float:
+    """Bytes of an average record as it is sent, without what JSON-RPC puts around it."""
+    made = [json.dumps(json.loads(line)["params"], separators=(",", ":")) for line in _records(100, "0")]
+    return statistics.mean(len(one) for one in made)
+
+
 def run(path: str, clients: int, seconds: float, records: int) -> dict[str, float]:
     """Drive ``clients`` connections for ``seconds``; stops early when the prepared records are used up."""
     requests = _records(records, uuid.uuid4().hex[:5])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from agent.store import database
+from agent.store import sqlite
 
 
 def install(delay_ms: float) -> None:
@@ -13,11 +13,11 @@ def install(delay_ms: float) -> None:
     if delay_ms <= 0:
         return
 
-    class SlowConnection(database.Connection):
+    class SlowConnection(sqlite.Connection):
         def execute(self, sql: str, *args: Any) -> Any:
             result = super().execute(sql, *args)
             if sql == "COMMIT":
                 time.sleep(delay_ms / 1000)
             return result
 
-    database.Connection = SlowConnection  # type: ignore[misc]
+    sqlite.Connection = SlowConnection  # type: ignore[misc]
