@@ -134,6 +134,12 @@ class StoreDamaged(NeedsPerson):
     code = "STORE_DAMAGED"
 
 
+class BackupUnusable(NeedsPerson):
+    """A backup file is cut short, altered, or encrypted to other keys. ``facts`` say where, as far as it is known."""
+
+    code = "BACKUP_UNUSABLE"
+
+
 class PolicyInvalid(NeedsPerson):
     """The trust policy cannot be used."""
 
