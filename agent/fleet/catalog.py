@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Callable
 
 from agent.fleet import keys, send, watch
+from agent.fleet.collector import collect
 from agent.fleet.screen import ReadArguments
 
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, ReadArguments], None]]] = {
     "keys": ("keys and policies of a small fleet: new, show, policy", keys.add_arguments),
     "send": ("sign an order and send it to terminals", send.add_arguments),
+    "collect": ("hold copies of terminals' journals; status, verify and export of what is held", collect.add_arguments),
     "watch": ("what the terminals of a site publish, as it comes", watch.add_arguments),
 }
 

@@ -44,7 +44,12 @@ FOR_BOOT_ONLY = {
 ONLY_HERE = {
     # The demo's witness reads the file without any code of the store: that is what makes it a witness.
     # The collector's store is another database on another machine, the sealing child only reads.
-    "sqlite3": {"agent/store/database.py", "agent/store/sqlite.py", "agent/demo/evidence.py"},
+    "sqlite3": {
+        "agent/store/database.py",
+        "agent/store/sqlite.py",
+        "agent/demo/evidence.py",
+        "agent/fleet/collector/sqlite_store.py",
+    },
     "pyrage": {"agent/backup/age.py"},
     "aiomqtt": {"agent/uplink/connection.py"},
     "paho": {"agent/uplink/connection.py"},
