@@ -68,26 +68,37 @@ class Line:
 
 @contextlib.asynccontextmanager
 async def connect(args: argparse.Namespace) -> AsyncIterator[Line]:
-    """A link by the options of `broker_options`, closed in order at the end.
+    """A line by the options of `broker_options`, closed in order at the end.
 
     Raises:
         LinkDown: The broker cannot be reached, or the link is lost while it is used.
         BadRequest: Options that do not go together.
     """
-    link = mqtt.Link(_broker(args), f"posctl-{secrets.token_hex(8)}", persistent=False)
+    async with linked(args, broker_of(args)) as link:
+        yield Line(link)
+
+
+@contextlib.asynccontextmanager
+async def linked(args: argparse.Namespace, broker: Broker) -> AsyncIterator[mqtt.Link]:
+    """The link itself, for who acknowledges by himself.
+
+    Raises:
+        LinkDown: The broker cannot be reached, or the link is lost while it is used.
+    """
+    link = mqtt.Link(broker, f"posctl-{secrets.token_hex(8)}", persistent=False)
     try:
         async with mqtt.opened(link):
-            yield Line(link)
+            yield link
     except LinkDown as err:
         if err.hint is None:
             err.hint = f"is {args.broker[0]}:{args.broker[1]} the broker, with or without TLS (--ca)?"
         raise
 
 
-def broker_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every verb that talks to the broker."""
-    parser.add_argument("--broker", type=host_and_port, required=True, metavar="HOST:PORT")
-    parser.add_argument("--site", required=True, metavar="S", help="the site of the terminals")
+def broker_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Options of every verb that talks to the broker. ``required``: the parser itself insists on broker and site."""
+    parser.add_argument("--broker", type=host_and_port, required=required, metavar="HOST:PORT")
+    parser.add_argument("--site", required=required, metavar="S", help="the site of the terminals")
     parser.add_argument("--ca", type=Path, metavar="FILE", help="use TLS; who signed the broker's certificate")
     parser.add_argument("--cert", type=Path, metavar="FILE", help="this operator's certificate; uses TLS")
     parser.add_argument("--cert-key", type=Path, metavar="FILE", help="and its key")
@@ -124,7 +135,12 @@ def seconds(text: str) -> float:
     return value
 
 
-def _broker(args: argparse.Namespace) -> Broker:
+def broker_of(args: argparse.Namespace) -> Broker:
+    """The broker that the options name.
+
+    Raises:
+        BadRequest: Options that do not go together.
+    """
     if (args.cert is None) != (args.cert_key is None):
         raise BadRequest("a certificate and its key go together", field="--cert, --cert-key")
     host, port = args.broker

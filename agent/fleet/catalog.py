@@ -6,12 +6,14 @@ import argparse
 from collections.abc import Callable
 
 from agent.fleet import backup, keys, send, watch
+from agent.fleet.collector import collect
 from agent.fleet.screen import ReadArguments
 
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, ReadArguments], None]]] = {
     "backup": ("backups in a folder: list, verify, reencrypt to a terminal's key", backup.add_arguments),
     "keys": ("keys and policies of a small fleet: new, show, policy", keys.add_arguments),
     "send": ("sign an order and send it to terminals", send.add_arguments),
+    "collect": ("hold copies of terminals' journals; status, verify and export of what is held", collect.add_arguments),
     "watch": ("what the terminals of a site publish, as it comes", watch.add_arguments),
 }
 

@@ -14,6 +14,8 @@ from msgspec import Struct
 
 SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 WILL_DELAY_S: Final = 10
+WINDOW: Final = 8
+RECEIVE_MAXIMUM: Final = 16
 
 
 class Broker(Struct, frozen=True):
@@ -24,6 +26,7 @@ class Broker(Struct, frozen=True):
         certificate_file, key_file: This side's own certificate, both or none.
         connect_timeout_s: For TCP, TLS and CONNACK together.
         acknowledge_timeout_s: A link on which a PUBACK is missing for longer is given up.
+        window: Our messages without PUBACK. receive_maximum: the broker's, asked of it where the protocol can.
     """
 
     host: str
@@ -36,6 +39,8 @@ class Broker(Struct, frozen=True):
     keepalive_s: int = 60
     connect_timeout_s: float = 10.0
     acknowledge_timeout_s: float = 60.0
+    window: int = WINDOW
+    receive_maximum: int = RECEIVE_MAXIMUM
 
     def tls_context(self) -> ssl.SSLContext | None:
         """A fresh context, so that renewed certificates are taken at the next connection; None without TLS.

@@ -35,8 +35,6 @@ with stand_ins(*_unused), absent("typing_extensions"):
     from paho.mqtt.reasoncodes import ReasonCode
     from paho.mqtt.subscribeoptions import SubscribeOptions
 
-WINDOW: Final = 8  # our messages without PUBACK
-RECEIVE_MAXIMUM: Final = 16
 MAXIMUM_PACKET_BYTES: Final = 128 * 1024  # asked of the broker
 _READ_LIMIT_BYTES: Final = 2 * 1024 * 1024  # a broker that sends more than this in one packet is not listened to
 _BACKLOG_PACKETS: Final = 32
@@ -115,11 +113,11 @@ class MqttClient(aiomqtt.Client):
             timeout=broker.connect_timeout_s,
             keepalive=broker.keepalive_s,
             clean_start=not persistent if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
-            properties=_connect_properties(persistent) if five else None,
-            max_inflight_messages=WINDOW,
+            properties=_connect_properties(broker, persistent=persistent) if five else None,
+            max_inflight_messages=broker.window,
             tls_context=tls,
         )
-        self.pending_calls_threshold = WINDOW
+        self.pending_calls_threshold = broker.window
         self._client.manual_ack_set(True)
         self._client.connect_timeout = broker.connect_timeout_s
         self._five = five
@@ -324,10 +322,10 @@ def _properties(kind: int) -> Properties:
     return Properties(kind)  # type: ignore[no-untyped-call]
 
 
-def _connect_properties(persistent: bool) -> Properties:
+def _connect_properties(broker: Broker, *, persistent: bool) -> Properties:
     properties = _properties(PacketTypes.CONNECT)
     properties.SessionExpiryInterval = SESSION_EXPIRY_S if persistent else 0
-    properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    properties.ReceiveMaximum = broker.receive_maximum
     properties.MaximumPacketSize = MAXIMUM_PACKET_BYTES
     return properties
 

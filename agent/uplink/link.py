@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from agent.errors import LinkDown, PublishRefused
 from agent.uplink.broker import Broker, Limits, Received, Subscription, Will, close_unfinished
-from agent.uplink.connection import WINDOW, MqttClient
+from agent.uplink.connection import MqttClient
 from agent.uplink.daemon_thread import run_in_daemon_thread
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Link:
         self._username, self._password = username, password
         self._tls: ssl.SSLContext | None = None
         self._client: MqttClient | None = None
-        self._slots = asyncio.Semaphore(WINDOW)
+        self._slots = asyncio.Semaphore(broker.window)
         self._sent_at: dict[asyncio.Future[int | None], float] = {}
         self._overdue: asyncio.TimerHandle | None = None
         self.limits = Limits()
@@ -102,7 +102,7 @@ class Link:
     async def send(
         self, topic: str, payload: bytes, *, retain: bool = False, message_expiry_s: int | None = None
     ) -> asyncio.Future[int | None]:
-        """Send at QoS 1 as soon as fewer than ``WINDOW`` messages (or the broker's Receive Maximum) wait for PUBACK.
+        """Send at QoS 1 as soon as fewer than ``window`` messages (or the broker's Receive Maximum) wait for PUBACK.
 
         Returns:
             A future of the Reason Code of PUBACK; None when the link was lost first, and the outcome is unknown.
@@ -210,7 +210,7 @@ class Link:
                 reason_code=answer.reason_code,
             )
         self.session_present, self.limits = answer.session_present, answer.limits
-        self._slots = asyncio.Semaphore(min(WINDOW, self.limits.receive_maximum))
+        self._slots = asyncio.Semaphore(min(self._broker.window, self.limits.receive_maximum))
 
     def _check(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """A broker ends the whole link over a message beyond what its CONNACK allowed: refuse it here instead."""

@@ -20,7 +20,7 @@ from agent.contract.publication import Publication
 from agent.runtime.clock import SystemClock
 from agent.store import outbox
 from agent.store.database import Database, Worth
-from agent.uplink.connection import WINDOW
+from agent.uplink.broker import WINDOW
 from tests.bench.row import Row
 from tests.kit.agent_process import AgentProcess
 from tests.kit.broker import Broker, subscribe

@@ -17,8 +17,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from agent.contract.currencies import CURRENCIES
 from agent.contract.transaction_form import Dcc, Original, RecordFields
-from agent.ctl.render.money import CURRENCIES, decimal
+from agent.ctl.render.money import decimal
 
 FORMATS: Final = ("csv", "ndjson")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.ctl.render.money import CURRENCIES, money
+from agent.contract.currencies import CURRENCIES
+from agent.ctl.render.money import money
 from agent.ctl.render.style import Cell, Style, clip, columns, duration, plain, table, wrap
 from agent.ctl.words import read_arguments
 from agent.errors import BadRequest
