@@ -19,6 +19,7 @@ from agent.boot.machine import build_machine
 from agent.boot.orders import Around, build_orders
 from agent.boot.power import PowerView
 from agent.boot.selling import build_sales
+from agent.boot.store import make_store, watch_store
 from agent.boot.trust import read_trust
 from agent.boot.upload import origin_of
 from agent.config import Loaded, keep_good_copy
@@ -93,7 +94,7 @@ def start(loaded: Loaded, *, demo_folder: Path | None = None) -> int:
 
 
 async def _run(loaded: Loaded, policy: tuple[Policy | None, str], stop: StopSignals) -> int:
-    database = Database(Path(loaded.settings.paths.state) / "agent.db", SystemClock())
+    database = make_store(loaded.settings, SystemClock())
     database.open()
     try:
         return await _Agent(loaded, database, stop, *policy).serve()
@@ -179,11 +180,13 @@ class _Agent:
         uplink = settings.uplink
         figures = own_figures(database.metrics, clock, starts=beginning.starts, refused=lambda: orders.security.counts)
         gauges = Gauges(clock, interval_s=uplink.metrics_interval_s if uplink else 60.0, sources=figures)
+        soundness = watch_store(database, clock, self._report_fault)
         journal = TransactionJournal(
             database,
             clock,
             bindings=frozenset((one.provider, one.mid, one.tid) for one in settings.binding),
             alarm=lambda code, detail: self._monitor.report(code, "journal", True, detail),
+            verify=soundness.verify,
         )
         power = PowerView(gauges.set)
         health = build_health(
@@ -196,7 +199,6 @@ class _Agent:
             on_change=self._health_changed,
         )
         self._monitor = health.monitor
-        database.on_trouble(lambda bad, why: self._monitor.report("TXN-JRN-001", "journal", bad, why))
         self._copies = build_copies(
             settings,
             database=database,
@@ -233,6 +235,8 @@ class _Agent:
         sales.on_change(orders.engine.wake)
         orders.runs.on_state(self._announcements.operation)
         identity = self._identity(beginning)
+        about = About(identity, journal, self._link, gauges.latest, clock, unsent=Outbox(database).count)
+        soundness.on_journal(about.renamed)
         self._doors += build_doors(
             self._loaded,
             journal=journal,
@@ -243,7 +247,7 @@ class _Agent:
             sales=sales,
             announcements=self._announcements,
             runs=orders.runs,
-            about=About(identity, journal, self._link, gauges.latest, clock, unsent=Outbox(database).count),
+            about=about,
             on_card_data=self._card_data_offered,
         )
         self._parts += [
@@ -253,6 +257,7 @@ class _Agent:
             sales,
             BatchWatch(journal, clock, self._monitor.report),
             *self._copies.parts,
+            soundness,
         ]
         if uplink is not None:
             capabilities = frozenset(driver.category for driver in health.drivers)
@@ -310,6 +315,9 @@ class _Agent:
 
     def _card_data_offered(self, rule: str) -> None:
         self._monitor.report("SEC-PAN-001", "payment_socket", True, f"card data was refused by rule {rule}")
+
+    def _report_fault(self, code: str, device: str, active: bool, detail: str) -> None:
+        self._monitor.report(code, device, active, detail)
 
     def _part_failed(self, name: str, error: str) -> None:
         self._monitor.report("SW-AGT-001", name, True, f"{name} failed with {error} and was started again")
