@@ -20,6 +20,7 @@ from agent.boot.machine import build_machine
 from agent.boot.orders import Around, build_orders
 from agent.boot.power import PowerView
 from agent.boot.selling import build_sales
+from agent.boot.store import make_store, watch_store
 from agent.boot.trust import read_trust
 from agent.boot.upload import origin_of
 from agent.config import Loaded, keep_good_copy
@@ -94,7 +95,7 @@ def start(loaded: Loaded, *, demo_folder: Path | None = None) -> int:
 
 
 async def _run(loaded: Loaded, policy: tuple[Policy | None, str], stop: StopSignals) -> int:
-    database = Database(Path(loaded.settings.paths.state) / "agent.db", SystemClock())
+    database = make_store(loaded.settings, SystemClock())
     database.open()
     try:
         return await _Agent(loaded, database, stop, *policy).serve()
@@ -193,11 +194,13 @@ class _Agent:
             copies=keeping.figures,
         )
         gauges = Gauges(clock, interval_s=uplink.metrics_interval_s if uplink else 60.0, sources=figures)
+        soundness = watch_store(database, clock, self._report)
         journal = TransactionJournal(
             database,
             clock,
             bindings=frozenset((one.provider, one.mid, one.tid) for one in settings.binding),
             alarm=lambda code, detail: self._monitor.report(code, "journal", True, detail),
+            verify=soundness.verify,
         )
         power = PowerView(gauges.set)
         health = build_health(
@@ -210,7 +213,6 @@ class _Agent:
             on_change=self._health_changed,
         )
         self._monitor = health.monitor
-        database.on_trouble(lambda bad, why: self._monitor.report("TXN-JRN-001", "journal", bad, why))
         self._copies = build_copies(
             settings,
             database=database,
@@ -247,6 +249,8 @@ class _Agent:
         sales.on_change(orders.engine.wake)
         orders.runs.on_state(self._announcements.operation)
         identity = self._identity(beginning)
+        about = About(identity, journal, self._link, gauges.latest, clock, unsent=Outbox(database).count)
+        soundness.on_journal(about.renamed)
         self._doors += build_doors(
             self._loaded,
             journal=journal,
@@ -257,7 +261,7 @@ class _Agent:
             sales=sales,
             announcements=self._announcements,
             runs=orders.runs,
-            about=About(identity, journal, self._link, gauges.latest, clock, unsent=Outbox(database).count),
+            about=about,
             on_card_data=self._card_data_offered,
         )
         self._parts += [
@@ -268,6 +272,7 @@ class _Agent:
             BatchWatch(journal, clock, self._monitor.report),
             *self._copies.parts,
             *keeping.services,
+            soundness,
         ]
         if uplink is not None:
             capabilities = frozenset(driver.category for driver in health.drivers)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.contract.about import AgentInfo, ConfigInfo, JournalInfo, LinkInfo, TerminalInfo
 from agent.runtime.clock import Clock, rfc3339
@@ -13,7 +14,7 @@ from agent.store.transactions import TransactionJournal
 
 
 class Identity(Struct, frozen=True):
-    """What stays the same as long as the process lives."""
+    """What stays the same as long as the process lives, but for the journal's name, if its file is damaged."""
 
     version: str
     terminal: TerminalInfo
@@ -45,6 +46,10 @@ class About:
         self._unsent = unsent
         self._started_at = clock.now()
         self._started_s = clock.monotonic()
+
+    def renamed(self, journal_id: str) -> None:
+        """The journal is continued as another one: a damaged file was replaced."""
+        self._identity = replace(self._identity, journal_id=journal_id)
 
     async def info(self) -> AgentInfo:
         """Everything as of now."""

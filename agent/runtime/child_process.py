@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from agent.errors import ChildFailed
@@ -42,9 +42,7 @@ async def run_child(
     Raises:
         ChildFailed: It took too long, ended with another code than 0, wrote nothing or too much, or could not start.
     """
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -I, -OO, -X …
-    argv = [sys.executable, *flags, "-m", module, *arguments]
-    child = _Child(argv, job)
+    child = _Child(_argv(module, arguments), job)
     try:
         async with asyncio.timeout(deadline_s):
             lines = await child.lines(on_progress)
@@ -54,9 +52,32 @@ async def run_child(
     finally:
         await child.close()
     if code != 0 or not lines:
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        raise ChildFailed(f"{module} ended with {how} and no result", hint="see the log for what it said")
+        raise ChildFailed(f"{module} ended with {_how(code)} and no result", hint="see the log for what it said")
     return lines
+
+
+async def stream_child(module: str, job: bytes, *, arguments: tuple[str, ...] = ()) -> AsyncGenerator[bytes, None]:
+    """Run ``python -m module`` and give each line it writes; it waits while nobody asks for the next one.
+
+    Close it (``contextlib.aclosing``): that ends the process.
+
+    Raises:
+        ChildFailed: After the last line: it ended with another code than 0. Before the first: it could not start.
+    """
+    child = _Child(_argv(module, arguments), job)
+    held = bytearray()
+    try:
+        while part := await child.read():
+            held += part
+            while (end := held.find(b"\n")) >= 0:
+                line = bytes(held[:end])
+                del held[: end + 1]
+                yield line
+        code = await child.ended()
+    finally:
+        await child.close()
+    if code != 0:
+        raise ChildFailed(f"{module} ended with {_how(code)}", hint="see the log for what it said")
 
 
 def end_with_parent() -> None:
@@ -80,6 +101,15 @@ def read_job() -> bytes:
             break
         parts += part
     return bytes(parts).rstrip(b"\n")
+
+
+def _argv(module: str, arguments: tuple[str, ...]) -> list[str]:
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -I, -OO, -X …
+    return [sys.executable, *flags, "-m", module, *arguments]
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 class _Child:
@@ -123,7 +153,7 @@ class _Child:
     async def lines(self, on_progress: Callable[[bytes], None] | None) -> bytes:
         """Everything it writes, to the end; the last line is given back, earlier ones told."""
         held, last, total = bytearray(), b"", 0
-        while part := await self._read():
+        while part := await self.read():
             total += len(part)
             if total > _MAX_RESULT_BYTES:
                 raise ChildFailed("the child wrote more than 1 MiB and was ended", hint="see the log")
@@ -135,7 +165,8 @@ class _Child:
                 del held[: end + 1]
         return last
 
-    async def _read(self) -> bytes:
+    async def read(self) -> bytes:
+        """What it wrote since, empty at its end."""
         while True:
             with contextlib.suppress(BlockingIOError):
                 return os.read(self._stdout, _READ_BYTES)

@@ -21,7 +21,8 @@ from msgspec import Struct
 from agent.errors import StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
 from agent.store.reader import Reader, ReadSession
-from agent.store.sqlite import Connection, open_readonly, translate
+from agent.store.reserve import Reserve
+from agent.store.sqlite import Connection, is_damage, open_readonly, translate
 from agent.store.writer import BulkJob, GroupWriter, Task, Worth, WriterCounters
 from agent.store.writer_handle import WriterHandle
 
@@ -49,12 +50,14 @@ class DatabaseMetrics(Struct, frozen=True):
 class Database:
     """The store's file with its writer thread and its reader thread."""
 
-    def __init__(self, path: Path, clock: Clock, *, max_group: int = 256) -> None:
-        """``max_group=1`` commits each job by itself."""
+    def __init__(self, path: Path, clock: Clock, *, max_group: int = 256, reserve_bytes: int = 0) -> None:
+        """``max_group=1`` commits each job by itself. ``reserve_bytes``: kept free for the records that matter most."""
         self._path = path
         self._clock = clock
         self._max_group = max_group
+        self._reserve = Reserve(path.with_name("reserve"), reserve_bytes)
         self._handle: WriterHandle | None = None
+        self._session: ReadSession | None = None
         self._writer: GroupWriter | None = None
         self._reader: Reader | None = None
         self._threads: list[threading.Thread] = []
@@ -63,16 +66,28 @@ class Database:
         self._tell_transactions: list[Callable[[], None]] = []
         self._tell_trouble: Callable[[bool, str], None] = lambda _in_trouble, _detail: None
         self._in_trouble = False
+        self._tell_scarce: Callable[[bool], None] = lambda _is_scarce: None
+        self._was_scarce = False
+        self._tell_replaced: Callable[[], None] = lambda: None
+        self._tell_suspicion: Callable[[], None] = lambda: None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.exchanges = 0
+        """How often a damaged file was replaced, since this was opened."""
+
+    @property
+    def path(self) -> Path:
+        """The file, for children and tools that read it."""
+        return self._path
 
     def open(self) -> None:
-        """Create or open the file and bring its schema up to date. Blocking.
+        """Create or open the file and bring its schema up to date; a damaged one is replaced. Blocking.
 
         Raises:
-            StoreDamaged: It is no database of ours, it is damaged, or a newer release made it.
+            StoreDamaged: It is another program's, or a newer release made it.
             StoreFull: No room to create or migrate it.
             StoreUnavailable: The file or its folder cannot be used now.
         """
-        self._handle = WriterHandle(self._path, self._clock)
+        self._handle = WriterHandle(self._path, self._clock, self._reserve, on_replaced=self._replaced)
         self._handle.open(create=True)
 
     def submit(self, job: Callable[[Connection], T], *, worth: Worth) -> asyncio.Future[T]:
@@ -104,8 +119,8 @@ class Database:
         if self._reader is None:
             if self._handle is None or self._closed:
                 raise StoreUnavailable("the store is closed", hint="send it again after the start")
-            session = ReadSession(partial(open_readonly, self._path), translate, self._clock)
-            self._reader = Reader(session, loop)
+            self._session = ReadSession(partial(open_readonly, self._path), self._translate_read, self._clock)
+            self._reader = Reader(self._session, loop)
             self._threads.append(_start(self._reader.run, "store-reader"))
         return await self._reader.submit(query)
 
@@ -120,6 +135,29 @@ class Database:
     def on_trouble(self, tell: Callable[[bool, str], None]) -> None:
         """Have ``tell(in_trouble, why)`` called on the loop when writing begins to fail, and when it works again."""
         self._tell_trouble = tell
+
+    def on_scarce(self, tell: Callable[[bool], None]) -> None:
+        """Have ``tell`` called on the loop when records begin to live on the reserve, and when it is held again."""
+        self._tell_scarce = tell
+
+    def on_replaced(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called on the loop after a damaged file was replaced; what is under way is in the new one."""
+        self._tell_replaced = tell
+
+    def on_suspicion(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called on the loop when a read met damage: the file should be looked at."""
+        self._tell_suspicion = tell
+
+    async def replace(self, why: str) -> None:
+        """The file is damaged, as a check found: have it set aside and go on with a new one.
+
+        Raises:
+            StoreFull, StoreUnavailable: That could not be done; each later write tries again.
+        """
+        if self._handle is None:
+            raise StoreUnavailable("the store is not open", hint="open it first")
+        self._handle.condemned = why
+        await self.write(lambda _db: None, worth=Worth.TRANSACTION)
 
     def writer_stalled(self) -> bool:
         """True when the writer thread has worked on one batch for longer than 20 s."""
@@ -160,10 +198,14 @@ class Database:
         return future
 
     def _settled(self, group: list[Task]) -> None:
-        failed = next((task.error for task in group if isinstance(task.error, StoreFull | StoreUnavailable)), None)
-        if (failed is not None) != self._in_trouble:
+        tried = [task for task in group if not task.is_spared]
+        failed = next((task.error for task in tried if isinstance(task.error, StoreFull | StoreUnavailable)), None)
+        if tried and (failed is not None) != self._in_trouble:
             self._in_trouble = failed is not None
             self._tell_trouble(self._in_trouble, failed.message if failed is not None else "")
+        if self._reserve.is_given_up is not self._was_scarce:
+            self._was_scarce = self._reserve.is_given_up
+            self._tell_scarce(self._was_scarce)
         if any(task.worth is not Worth.TRANSACTION and task.error is None for task in group):
             for tell in self._tell_commit:
                 tell()
@@ -171,12 +213,25 @@ class Database:
             for tell in self._tell_transactions:
                 tell()
 
+    def _translate_read(self, error: Exception) -> Exception:
+        """Called by the reader's thread. What it finds damaged is looked at by a check before anything is done."""
+        if is_damage(error) and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell_suspicion)
+        return translate(error)
+
+    def _replaced(self, done: bool, /) -> None:
+        """Called by whoever writes: the thread, or the start."""
+        if self._session is not None:
+            self._session.file_changes(done=done)
+        self.exchanges += done
+        if done and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell_replaced)
+
     def _start_writer(self) -> GroupWriter:
         if self._handle is None:
             raise StoreUnavailable("the store is not open", hint="open it first")
-        self._writer = GroupWriter(
-            self._handle, asyncio.get_running_loop(), self._clock, self._max_group, self._settled
-        )
+        self._loop = asyncio.get_running_loop()
+        self._writer = GroupWriter(self._handle, self._loop, self._clock, self._max_group, self._settled)
         writer = self._writer
         if not self._closed:
             self._threads.append(_start(lambda: _run_or_end(writer.run), "store-writer"))

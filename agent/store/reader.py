@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READ_LIMIT_S: Final = 2.0
+_FILE_CHANGE_LIMIT_S: Final = 30.0
 _OPCODES_BETWEEN_LOOKS: Final = 20_000
 
 
@@ -36,9 +38,21 @@ class ReadSession:
         self._clock = clock
         self._db: Connection | None = None
         self._until = 0.0
+        self._may_read = threading.Event()
+        self._may_read.set()
+        self._is_outdated = False
+
+    def file_changes(self, *, done: bool) -> None:
+        """Another file takes the place of this one: queries wait until it is ``done``, and read from that one then."""
+        self._is_outdated = True
+        self._may_read.set() if done else self._may_read.clear()
 
     def run(self, query: Callable[[Connection], T]) -> T:
         """One query in one read transaction of at most 2 s."""
+        self._may_read.wait(_FILE_CHANGE_LIMIT_S)
+        if self._is_outdated:
+            self._is_outdated = False
+            self.close()
         if self._db is None:
             self._db = self._connect()
             self._db.set_progress_handler(self._too_long, _OPCODES_BETWEEN_LOOKS)

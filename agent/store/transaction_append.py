@@ -18,12 +18,12 @@ from agent.errors import AgentError, InvalidTransition, TransactionConflict
 from agent.runtime.clock import Clock
 from agent.store import chain, times
 from agent.store.anchor import anchor
+from agent.store.tail_witness import TAIL
 from agent.store.transaction_references import original_reference
 
 if TYPE_CHECKING:
     from agent.store.database import Connection
 
-_TAIL: Final = "journal tail"
 _NO_TIME: Final = -1
 _COLUMNS: Final = (
     *("sequence", "at", "transaction_id", "state", "attempt", "type", "binding", "batch_no", "stan", "natural_rest"),
@@ -154,7 +154,7 @@ class _Group:
         self._db = db
         self._at_ms = at_ms
         self._rows: list[tuple[Any, ...]] = []
-        tail: tuple[int, bytes, int] = db.kept.get(_TAIL) or _tail(db)
+        tail: tuple[int, bytes, int] = db.kept.get(TAIL) or (*journal_end(db), _last_time(db))
         self._sequence, self._hash, self._last_ms = tail
 
     def add(self, each: Offer, conflict_with: int | None, duplicate_of: str | None) -> int:
@@ -179,7 +179,7 @@ class _Group:
 
     def keep_tail(self) -> None:
         """Remember the end of the chain for the next group; a roll-back forgets it."""
-        self._db.kept[_TAIL] = (self._sequence, self._hash, self._last_ms)
+        self._db.kept[TAIL] = (self._sequence, self._hash, self._last_ms)
 
 
 _NATURAL_REST: Final = Offer._fields.index("natural_rest")
@@ -230,10 +230,25 @@ def _portions(items: Sequence[Any], sizes: tuple[int, ...]) -> Iterator[Sequence
             start += size
 
 
-def _tail(db: Connection) -> tuple[int, bytes, int]:
-    """Sequence, hash and time of the last entry; what stands before the first one where there is none."""
-    row = db.execute("SELECT sequence, hash, at FROM entries ORDER BY sequence DESC LIMIT 1").fetchone()
-    return (*anchor(db), _NO_TIME) if row is None else (row[0], row[1], row[2])
+def journal_end(db: Connection) -> tuple[int, bytes]:
+    """Sequence and hash after which the next entry comes: the last entry's, or where the journal begins without it.
+
+    While entries come back from a damaged file, and where its last ones are lost, the present journal's base is later
+    than any entry here.
+    """
+    last = db.execute("SELECT sequence, hash FROM entries ORDER BY sequence DESC LIMIT 1").fetchone()
+    base = db.execute(
+        "SELECT base_sequence, base_hash FROM journals WHERE journal_id = (SELECT value FROM meta WHERE name = ?)",
+        ("journal_id",),
+    ).fetchone()
+    ends = [end for end in (last, base, anchor(db)) if end is not None]
+    sequence, hash_ = max(ends, key=lambda end: int(end[0]))
+    return int(sequence), bytes(hash_)
+
+
+def _last_time(db: Connection) -> int:
+    row = db.execute("SELECT at FROM entries ORDER BY sequence DESC LIMIT 1").fetchone()
+    return _NO_TIME if row is None else int(row[0])
 
 
 def _history(db: Connection, transaction_id: str) -> list[Recorded]:

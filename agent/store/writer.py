@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from agent.errors import AgentError
+from agent.errors import AgentError, StoreFull
 from agent.runtime.clock import Clock
 
 if TYPE_CHECKING:
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger("store")
 
 STALLED_AFTER_S: Final = 20.0
+_REPLACING_LIMIT_S: Final = 300.0
 _LINGER_SHARE: Final = 0.1  # of a commit's time: what gathering costs at most
 _MAX_LINGER_S: Final = 0.002
 _CHECKPOINT_IN_PAUSE_BYTES: Final = 1024 * 1024
 _CHECKPOINT_AT_LAST_BYTES: Final = 6 * 1024 * 1024  # without any pause until then
 _PAUSE_S: Final = 0.05
 _IDLE_S: Final = 5.0
+_ATTEMPTS_ALONE: Final = 3
+_FIRST_LOOK_S: Final = 0.5  # after a start, for the reserve
+_SCARCE_SHARE: Final = 4  # on a full disk the WAL is emptied sooner, so that it needs less room
 
 
 class Worth(IntEnum):
@@ -54,7 +58,7 @@ class BulkJob(Protocol):
 class Task:
     """One caller's job and the future it waits for. ``item`` is given when ``work`` takes several at once."""
 
-    __slots__ = ("error", "future", "is_bulk", "item", "result", "work", "worth")
+    __slots__ = ("error", "future", "is_bulk", "is_spared", "item", "result", "work", "worth")
 
     def __init__(
         self, work: Callable[..., Any], item: object, worth: Worth, future: asyncio.Future[Any], *, is_bulk: bool
@@ -66,6 +70,8 @@ class Task:
         self.is_bulk = is_bulk
         self.result: Any = None
         self.error: Exception | None = None
+        self.is_spared = False
+        """Refused untried, because what room is left is for others."""
 
 
 @dataclass(slots=True)
@@ -92,8 +98,31 @@ class Handle(Protocol):
         """Roll back whatever is open; never raises."""
         ...
 
+    def note(self, error: Exception) -> bool:
+        """A transaction failed: make ready for doing its jobs again. True when that may go better. Never raises."""
+        ...
+
     def translate(self, error: Exception) -> Exception:
         """The error for the caller: full, unavailable, or the job's own."""
+        ...
+
+    @property
+    def is_replacing(self) -> bool:
+        """True while a damaged file makes room for a new one, which takes longer than any commit."""
+        ...
+
+    @property
+    def is_scarce(self) -> bool:
+        """True while there is room for transactions and runs alone."""
+        ...
+
+    @property
+    def wants_room(self) -> bool:
+        """True while the reserve is not held."""
+        ...
+
+    def look_for_room(self) -> None:
+        """Take the reserve if there is room. Never raises."""
         ...
 
     @property
@@ -159,9 +188,10 @@ class GroupWriter:
 
     @property
     def stalled(self) -> bool:
-        """True when one batch has been under way for longer than 20 s."""
+        """True when one batch has been under way for longer than 20 s, or 300 s while a damaged file is replaced."""
         since = self._busy_since
-        return since is not None and self.clock.monotonic() - since > STALLED_AFTER_S
+        limit_s = _REPLACING_LIMIT_S if self.handle.is_replacing else STALLED_AFTER_S
+        return since is not None and self.clock.monotonic() - since > limit_s
 
     @property
     def waiting(self) -> int:
@@ -177,7 +207,8 @@ class GroupWriter:
                 self._do(group)
                 self._deliver(group)
                 self._company = len(group)
-                if self.handle.pending_bytes > _CHECKPOINT_AT_LAST_BYTES:
+                limit_bytes = _CHECKPOINT_AT_LAST_BYTES // (_SCARCE_SHARE if self.handle.is_scarce else 1)
+                if self.handle.pending_bytes > limit_bytes:
                     self._checkpoint()
                 self._busy_since = None
         finally:
@@ -189,6 +220,8 @@ class GroupWriter:
             return True
         long_wal = self.handle.pending_bytes > _CHECKPOINT_IN_PAUSE_BYTES
         timeout = None if not self.handle.pending_bytes else _PAUSE_S if long_wal else _IDLE_S
+        if self.handle.wants_room:
+            timeout = min(timeout or _IDLE_S, _IDLE_S if self.handle.is_scarce else _FIRST_LOOK_S)
         with self._wake:
             self._asleep = True
             try:
@@ -197,7 +230,7 @@ class GroupWriter:
                         return False
                     if not self._wake.wait(timeout) and not self._queue:
                         self._checkpoint()
-                        timeout = None  # an idle store costs no wake-up
+                        timeout = _IDLE_S if self.handle.is_scarce else None  # an idle store costs no wake-up
             finally:
                 self._asleep = False
         return True
@@ -205,6 +238,11 @@ class GroupWriter:
     def _checkpoint(self) -> None:
         self.handle.checkpoint()
         self.counters.checkpoints += 1
+        if self.handle.wants_room:
+            was_scarce = self.handle.is_scarce
+            self.handle.look_for_room()
+            if was_scarce and not self.handle.is_scarce:
+                self._deliver([])
 
     def _gather(self) -> None:
         """Give callers of the last group a tenth of a commit's time to come again, so that batches do not split."""
@@ -213,6 +251,10 @@ class GroupWriter:
 
     def _do(self, group: list[Task]) -> None:
         started = self.clock.monotonic()
+        if self.handle.is_scarce:
+            group = [task for task in group if not _spare(task)]
+        if not group:
+            return
         with Attempt(self.handle.abandon) as attempt:
             db = self.handle.begin()
             _perform(db, group)
@@ -221,6 +263,7 @@ class GroupWriter:
             self.counters.commits += 1
         else:
             self.counters.failed_groups += 1
+            self.handle.note(attempt.error)
             log.warning("store.group_failed", jobs=len(group), error=type(attempt.error).__name__)
             for task in sorted(group, key=lambda task: task.worth):
                 self._do_alone(task)
@@ -232,21 +275,35 @@ class GroupWriter:
 
     def _do_alone(self, task: Task) -> None:
         """The replay of one job. One that reached the disk by a COMMIT that reported failure finds itself by its id."""
-        task.result = None
-        with Attempt(self.handle.abandon) as attempt:
-            db = self.handle.begin()
-            _perform(db, [task])
-            self.handle.commit()
-        if attempt.error is None:
-            self.counters.commits += 1
-        else:
-            task.error = self.handle.translate(attempt.error)
+        left = _ATTEMPTS_ALONE
+        while left and not (self.handle.is_scarce and _spare(task)):
+            left -= 1
+            task.result = None
+            with Attempt(self.handle.abandon) as attempt:
+                db = self.handle.begin()
+                _perform(db, [task])
+                self.handle.commit()
+            if attempt.error is None:
+                self.counters.commits += 1
+                return
+            if not self.handle.note(attempt.error) or not left:
+                task.error = self.handle.translate(attempt.error)
+                return
 
     def _deliver(self, group: list[Task]) -> None:
         try:
             self.loop.call_soon_threadsafe(_resolve, group, self.settled)
         except RuntimeError:  # the loop is closed: nobody waits any more, and what was committed stays
             log.info("store.nobody_waits", jobs=len(group))
+
+
+def _spare(task: Task) -> bool:
+    """Refuse what is worth less than a run, untried; true when it was."""
+    if task.worth <= Worth.RUN:
+        return False
+    task.is_spared = True
+    task.error = StoreFull("the disk is full: what is left is for records", hint="free space below paths.state")
+    return True
 
 
 def _perform(db: Connection, group: list[Task]) -> None:

@@ -20,7 +20,7 @@ async def main():
     await store.write(lambda db: db.execute("CREATE TABLE told (n)"), worth=Worth.RUN)
     await store.write(lambda db: db.execute("INSERT INTO told VALUES (1)"), worth=Worth.RUN)
     print("acknowledged", flush=True)
-    database._WriterHandle.abandon = lambda self: 1 / 0
+    database.WriterHandle.abandon = lambda self: 1 / 0
     await store.write(lambda db: 1 / 0, worth=Worth.RUN)
 
 asyncio.run(main())

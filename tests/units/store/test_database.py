@@ -240,12 +240,19 @@ def test_a_newer_schema_is_refused_and_nothing_is_changed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, " * 400, b"SQLite format 3\0" + bytes(4080)])
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_database_is_set_aside_as_it_is_and_recording_goes_on(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "agent.db"
     path.write_bytes(content)
-    with pytest.raises(StoreDamaged):
-        Database(path, SystemClock()).open()
-    assert path.read_bytes() == content
+    database = Database(path, ManualClock())
+    database.open()
+
+    async def write() -> None:
+        await database.write(lambda db: meta.put(db, "x", "y"), worth=Worth.RUN)
+        await database.close()
+
+    asyncio.run(write())
+    (aside,) = [one for one in tmp_path.glob("agent.db.damaged-*") if not one.name.endswith(("-wal", "-shm"))]
+    assert aside.read_bytes() == content
 
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:
