@@ -15,7 +15,6 @@ from agent.trust.policy import DEFAULT_RULES
 from docs._generate.forms import form_of_field
 from docs._generate.regions import table
 
-
 _RULE_OF_ANOTHER = {"verify_backup": "backup"}
 
 
