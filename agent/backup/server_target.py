@@ -100,6 +100,8 @@ class ServerTarget:
                 while part := answer.read(_READ_BYTES):
                     digest.update(part)
                     size += len(part)
+                if answer.length:  # of what was announced; http.client is silent about it
+                    raise http.client.IncompleteRead(b"", answer.length)
         return Measure(size, digest.hexdigest())
 
     def remove(self, file: str) -> None:
@@ -154,9 +156,9 @@ class ServerTarget:
                 headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
                 if body is not None:
                     headers["Content-Length"] = str(length)
-                connection.request(method, f"{self._path}/{quote(file)}", body=body, headers=headers)
-                answer = connection.getresponse()
-            yield answer
+                answer = _answered(connection, method, f"{self._path}/{quote(file)}", body, headers)
+            with answer:
+                yield answer
         finally:
             connection.close()
 
@@ -182,6 +184,25 @@ class ServerTarget:
                 f"{self._place.name} cannot be reached ({method}): {_said(err)}",
                 hint="see that the server runs and the network reaches it; it is tried again",
             ) from err
+
+
+def _answered(
+    connection: http.client.HTTPSConnection,
+    method: str,
+    path: str,
+    body: IO[bytes] | bytes | None,
+    headers: dict[str, str],
+) -> http.client.HTTPResponse:
+    """The answer, also of a server that refuses before it has read the whole file."""
+    connection.connect()
+    try:
+        connection.request(method, path, body=body, headers=headers)
+    except OSError as err:
+        try:
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            raise err from None
+    return connection.getresponse()
 
 
 def _below(file: str) -> str:

@@ -22,6 +22,8 @@ from agent.errors import ChildFailed
 
 _MAX_RESULT_BYTES: Final = 1024 * 1024
 _READ_BYTES: Final = 65536
+_KILLED_WITHIN_S: Final = 2.0
+"""One that SIGKILL does not end by then is stuck in the kernel; nobody waits for it."""
 
 
 async def run_child(
@@ -199,7 +201,12 @@ class _Child:
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            self._reap()  # SIGKILL was sent: it is a matter of an instant
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_KILLED_WITHIN_S):
+                    await self.ended()
+        if self._pid is not None:  # it waits for a dead disk, and the kernel ends it when that answers
+            _reap_later(self._loop, self._pid, self._pidfd)
+            self._pid, self._pidfd = None, -1
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:
@@ -207,6 +214,15 @@ class _Child:
             if descriptor >= 0:
                 os.close(descriptor)
         self._stdin = self._stdout = self._pidfd = -1
+
+
+def _reap_later(loop: asyncio.AbstractEventLoop, pid: int, pidfd: int) -> None:
+    def reap() -> None:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        os.waitpid(pid, 0)
+
+    loop.add_reader(pidfd, reap)
 
 
 def _resolve(ready: asyncio.Future[None]) -> None:
