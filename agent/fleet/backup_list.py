@@ -62,9 +62,11 @@ def list_backups(args: argparse.Namespace, screen: Screen) -> int:
     if screen.as_json:
         screen.document({"items": items})
     else:
-        headings = ["terminal", "journal", "entries", "files", "newest snapshot", "state"]
-        screen.table(headings, [_cells(one, screen) for one in items], 5)
+        headings = ["terminal", "journal", "entries", "newest snapshot", "state"]
+        screen.table(headings, [_cells(one, screen) for one in items], 4)
         for one in items:
+            for first, last in one.gaps:
+                screen.line(f"{screen.paint('missing', BAD)} entries {first} to {last} of journal {one.journal_id}")
             for bad in one.unusable:
                 screen.line(f"{screen.paint('not usable', BAD)} {screen.plain(bad.file)}: {screen.plain(bad.problem)}")
     return 1 if any(one.unusable for one in items) else 0
@@ -126,16 +128,15 @@ def _item(
 def _cells(item: JournalItem, screen: Screen) -> list[tuple[str, str]]:
     newest = screen.local(item.newest_snapshot_at) if item.newest_snapshot_at is not None else "none"
     if item.gaps:
-        state = ("missing " + ", ".join(f"{first} to {last}" for first, last in item.gaps), BAD)
+        state = ("INCOMPLETE", BAD)
     elif item.unusable:
-        state = (f"{len(item.unusable)} not usable; the others hold every entry", WARN)
+        state = ("complete", WARN)
     else:
-        state = ("proved" if item.read else "no gap by its names", GOOD)
+        state = ("proved" if item.read else "complete", GOOD)
     return [
         (f"{item.site}/{item.terminal}", ""),
         (item.journal_id, ""),
         (f"{item.from_seq} to {item.upto_seq}" if item.upto_seq else "none", ""),
-        (f"{item.snapshots} snapshots, {item.segments} segments", ""),
         (newest, "" if item.newest_snapshot_at is not None else WARN),
         state,
     ]

@@ -20,6 +20,7 @@ from agent.store.sqlite import (
     cannot_open,
     connect_builder,
     connect_writer,
+    in_memory,
     open_readonly,
     translate,
 )
@@ -76,7 +77,7 @@ def building(path: Path, now: datetime) -> Iterator[Connection]:
 @contextlib.contextmanager
 def scratch(now: datetime, steps: list[Migration]) -> Iterator[Connection]:
     """A new database in memory, of the schema that ``steps`` make; it leaves nothing."""
-    db = connect_builder(None)
+    db = in_memory()
     try:
         initialise(db, now, steps)
         yield db

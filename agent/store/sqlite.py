@@ -80,15 +80,15 @@ def in_memory() -> Connection:
     return _connect("file::memory:")
 
 
-def connect_builder(path: Path | None) -> Connection:
-    """A connection to a file that counts for nothing until its maker has closed and flushed it; None: in memory.
+def connect_builder(path: Path) -> Connection:
+    """A connection to a file that counts for nothing until its maker has closed and flushed it.
 
     No flushes and no log on disk: after a crash the file is thrown away, never opened.
 
     Raises:
         DatabaseError: As SQLite says; nothing stays open.
     """
-    db = _connect("file::memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw")
+    db = _connect(f"{path.absolute().as_uri()}?mode=rw")
     try:
         for pragma in (
             *("journal_mode = MEMORY", "synchronous = OFF", "cache_size = -16384", "mmap_size = 0"),
