@@ -1,4 +1,4 @@
-"""Around the journal: who sees that its entries get copies, and that settlements agree with it."""
+"""Around the journal: who sees that its entries get copies, that settlements agree with it, what leaves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from agent.runtime.clock import Clock
 from agent.runtime.services import Service
 from agent.selling.settlements import DIFFERS, SettlementWatch
 from agent.store.database import Database
+from agent.store.retention import Retention
 from agent.trust.clock_trust import clock_trust
 from drivers.host.clock import read_kernel_clock
 
@@ -47,4 +48,5 @@ def build_keeping(
         report,
         active=lambda: {one.device: one.detail for one in faults() if one.code == DIFFERS},
     )
-    return Keeping([protection, settlements], protection.figures)
+    retention = Retention(database, clock, keep_days=settings.journal.keep_days, on_removed=settlements.wake)
+    return Keeping([protection, settlements, retention], protection.figures)

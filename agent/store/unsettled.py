@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from agent.store.anchor import anchor
+
 if TYPE_CHECKING:
     from agent.store.database import Connection
 
@@ -15,6 +17,19 @@ ENTRIES_PER_READ: Final = 10_000
 ANY_TIME: Final = 2**62
 _MONEY_MOVED: Final = "('approved', 'voided', 'refunded')"
 _NOT_OF_A_BATCH: Final = "('pre_auth', 'pre_auth_void', 'balance_inquiry', 'sign_in', 'sign_out', 'settlement')"
+
+
+IS_UNSETTLED: Final = f"""
+    entry.batch_no IS NOT NULL AND entry.state IN {_MONEY_MOVED} AND entry.type NOT IN {_NOT_OF_A_BATCH}
+    AND NOT EXISTS (
+        SELECT 1 FROM entries AS settlement
+         WHERE settlement.batch_no = entry.batch_no AND settlement.binding = entry.binding
+           AND settlement.settles IS NOT NULL AND settlement.conflict_with IS NULL
+           AND settlement.sequence > entry.sequence
+           AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.transaction_id = settlement.transaction_id
+                              AND later.sequence > settlement.sequence AND later.conflict_with IS NULL
+                              AND later.state <> 'settled'))"""  # noqa: S608  # words of our own
+"""Of ``entry``, the latest of its transaction, as a condition of SQL."""
 
 
 class Piece(NamedTuple):
@@ -34,20 +49,12 @@ def unsettled(db: Connection, below: int | None, *, above: int = 0, stored_befor
     """
     if below is None:
         below = int(db.execute("SELECT coalesce(max(sequence), 0) FROM entries").fetchone()[0]) + 1
+    above = max(above, anchor(db).sequence)
     first = max(below - ENTRIES_PER_READ, above + 1)
     found = db.execute(
         f"""
         SELECT batch_no FROM entries AS entry
-         WHERE sequence >= ? AND sequence < ? AND at < ? AND batch_no IS NOT NULL AND conflict_with IS NULL
-           AND state IN {_MONEY_MOVED} AND type NOT IN {_NOT_OF_A_BATCH}
-           AND NOT EXISTS (
-               SELECT 1 FROM entries AS settlement
-                WHERE settlement.batch_no = entry.batch_no AND settlement.binding = entry.binding
-                  AND settlement.settles IS NOT NULL AND settlement.conflict_with IS NULL
-                  AND settlement.sequence > entry.sequence
-                  AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.transaction_id = settlement.transaction_id
-                                     AND later.sequence > settlement.sequence AND later.conflict_with IS NULL
-                                     AND later.state <> 'settled'))
+         WHERE sequence >= ? AND sequence < ? AND at < ? AND conflict_with IS NULL AND {IS_UNSETTLED}
            AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.transaction_id = entry.transaction_id
                               AND later.sequence > entry.sequence AND later.conflict_with IS NULL)
          ORDER BY sequence DESC LIMIT 1""",  # noqa: S608  # words of our own

@@ -1,0 +1,390 @@
+"""Only what is old, copied and settled leaves, from the beginning on; what is left is whole and still makes sense."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.contract.transaction import decode_record
+from agent.errors import TransactionConflict
+from agent.store import batch_checks, marks, retention
+from agent.store.anchor import Anchor, anchor
+from agent.store.database import Worth
+from agent.store.retention import DAY_S, FIRST_AFTER_S, Retention, remove
+from agent.store.transactions import TransactionFilters
+from agent.store.unsettled import unsettled
+from tests.kit.manual_clock import ManualClock
+from tests.kit.store_records import BINDINGS, OpenJournal, open_journal, sale, settlement
+
+KEEP_DAYS = 10
+
+
+class Kept:
+    """A journal on a clock that tests move, and its retention, which need not wait between pieces."""
+
+    def __init__(self, store: OpenJournal, clock: ManualClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.told = 0
+        self.retention = Retention(store.database, clock, keep_days=KEEP_DAYS, on_removed=self._on_removed)
+
+    def _on_removed(self) -> None:
+        self.told += 1
+
+    async def copied(self, upto: int) -> None:
+        await self.store.database.write(lambda db: marks.set_backed_up(db, upto), worth=Worth.AUDIT)
+
+    async def remove_old(self) -> int:
+        work = asyncio.create_task(self.retention.remove_old())
+        while not work.done():
+            self.clock_only_monotonic(1.0)
+            await asyncio.sleep(0.001)
+        return work.result()
+
+    def clock_only_monotonic(self, by_s: float) -> None:
+        wall = self.clock.now()
+        self.clock.advance(by_s)
+        self.clock.set_wall(wall)
+
+    async def sequences(self) -> list[int]:
+        items = []
+        cursor: str | None = None
+        while True:
+            page = await self.store.journal.list(TransactionFilters(), 1000, cursor)
+            items += [item.seq for item in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                return items
+
+    async def days(self, count: int, **changes: Any) -> list[dict[str, Any]]:
+        """A sale that needs no settlement at each of so many days."""
+        made = []
+        for _ in range(count):
+            made.append(sale(**{"state": "declined", **changes}))
+            await self.store.store(made[-1])
+            self.clock.advance(DAY_S)
+        return made
+
+
+@asynccontextmanager
+async def kept(folder: Path) -> AsyncIterator[Kept]:
+    clock = ManualClock()
+    async with open_journal(folder, clock=clock) as store:
+        yield Kept(store, clock)
+
+
+async def test_entries_leave_once_they_are_old_and_copied_and_the_rest_is_whole(tmp_path: Path) -> None:
+    async with kept(tmp_path) as at:
+        await at.days(20)
+        assert await at.remove_old() == 0  # nothing has a copy
+        await at.copied(4)
+        assert await at.remove_old() == 4
+        await at.copied(20)
+        assert await at.remove_old() == 6  # of the newest day's 20, ten days must stay
+        assert await at.sequences() == list(range(11, 21))
+        verified = await at.store.journal.verify()
+        assert (verified.intact, verified.upto_sequence, verified.missing) == (True, 20, [])
+        assert at.told >= 2
+        assert await at.store.store(sale()) == 21
+        assert await at.remove_old() == 0 or (await at.sequences())[0] == 12
+    async with open_journal(tmp_path) as store:  # and so it is after a start
+        assert (await store.journal.verify()).intact
+        assert await store.store(sale(stan="000999")) == 22
+
+
+async def test_a_journal_of_which_everything_left_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with kept(tmp_path) as at:
+        [first] = await at.days(1)
+        at.clock.advance(30 * DAY_S)
+        await at.store.store(sale(state="declined", stan="000001"))
+        await at.copied(2)
+        assert await at.remove_old() == 1
+        await at.store.database.write(lambda db: db.execute("DELETE FROM entries"), worth=Worth.AUDIT)
+        before = await at.store.database.read(anchor)
+        assert before.sequence == 1
+        assert await at.store.journal.get(first["transaction_id"]) is None
+
+
+async def test_a_jump_of_the_clock_makes_nothing_leave(tmp_path: Path) -> None:
+    async with kept(tmp_path) as at:
+        await at.days(5)
+        await at.copied(1000)
+        at.clock.set_wall(datetime(2040, 1, 1, tzinfo=UTC))
+        assert await at.remove_old() == 0
+        await at.store.store(sale(state="declined"))  # its own time is wrong by years: that is a leap, not age …
+        assert await at.remove_old() == 5  # … but 31 days of it count
+        at.clock.set_wall(datetime(1970, 1, 1, tzinfo=UTC))
+        await at.days(3)
+        at.clock.set_wall(datetime(2040, 1, 2, tzinfo=UTC))
+        assert await at.remove_old() == 0
+
+
+async def test_with_a_year_to_keep_a_leap_of_the_clock_costs_nothing(tmp_path: Path) -> None:
+    async with kept(tmp_path) as at:
+        at.retention = Retention(at.store.database, at.clock, keep_days=365, on_removed=lambda: None)
+        await at.days(5)
+        await at.copied(1000)
+        for year in (2040, 2060, 1971, 2080):
+            at.clock.set_wall(datetime(year, 1, 1, tzinfo=UTC))
+            await at.days(2)
+            assert await at.remove_old() == 0
+        await at.days(365)
+        assert await at.remove_old() > 0
+
+
+HOLDING = [
+    ([], "unknown"),
+    ([], "reversing"),
+    (["reversing"], "reversal_failed"),
+    ([], "approved"),
+    (["approved"], "voided"),
+    (["approved"], "refunded"),
+]
+
+
+@pytest.mark.parametrize(("before", "state"), HOLDING)
+async def test_the_beginning_ends_before_what_must_stay(tmp_path: Path, before: list[str], state: str) -> None:
+    async with kept(tmp_path) as at:
+        await at.days(2)
+        one = sale(batch_no="000005", stan="000777")
+        for each in ["sent", *before, state]:
+            await at.store.store({**one, "state": each})
+        await at.days(30)
+        await at.copied(1000)
+        assert await at.remove_old() == 2  # also its first entries stay
+        assert await at.remove_old() == 0
+        ends = {"unknown": "declined", "reversing": "reversed", "reversal_failed": "reversed"}
+        if state in ends:
+            await at.store.store({**one, "state": ends[state]})
+        else:
+            await at.store.store(settlement(batch_no="000005", state="approved", balanced=False))
+            assert await at.remove_old() == 0
+            await at.store.store(settlement(batch_no="000005"))
+        assert await at.remove_old() > 2 + len(before)
+        assert (await at.store.journal.verify()).intact
+
+
+@pytest.mark.parametrize("state", ["declined", "cancelled", "reversed", "settled", "created", "sent"])
+async def test_what_is_over_or_never_began_holds_nothing(tmp_path: Path, state: str) -> None:
+    async with kept(tmp_path) as at:
+        await at.store.store(sale(state=state))
+        await at.days(15)
+        await at.copied(1000)
+        assert await at.remove_old() > 1
+
+
+async def test_what_is_left_of_a_transaction_still_reads(tmp_path: Path) -> None:
+    async with kept(tmp_path) as at:
+        one = sale(state="sent", batch_no="000003")
+        await at.store.store(one)
+        await at.store.store({**one, "state": "approved"})
+        await at.store.store(settlement(batch_no="000003"))
+        other = sale(state="declined", stan="000444")
+        await at.store.store(other)
+        await at.days(20)
+        await at.store.store({**one, "state": "settled"})
+        with pytest.raises(TransactionConflict):
+            await at.store.store({**other, "amount_minor": 1})
+        await at.copied(1000)
+        assert await at.remove_old() >= 4
+        view = await at.store.journal.get(one["transaction_id"])
+        assert view is not None
+        assert [item.record["state"] for item in view.history] == ["settled"]
+        assert (view.current["state"], view.copies.backup) == ("settled", True)
+        view = await at.store.journal.get(other["transaction_id"])
+        assert view is not None  # only a content that contradicts is left, and its mark says what it contradicted
+        assert [(item.record["amount_minor"], item.mark and item.mark.conflict_with) for item in view.history] == [
+            (1, 4)
+        ]
+
+
+async def test_a_damaged_entry_is_evidence_and_stays(tmp_path: Path) -> None:
+    async with kept(tmp_path) as at:
+        await at.days(20)
+    with sqlite3.connect(tmp_path / "agent.db") as db:
+        db.execute("UPDATE entries SET record = replace(record, '12800', '12801') WHERE sequence = 4")
+    db.close()
+    async with kept(tmp_path) as at:
+        await at.copied(20)
+        assert await at.remove_old() == 3
+        assert await at.remove_old() == 0
+        assert not (await at.store.journal.verify()).intact
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_hole_is_passed_only_where_it_is_written_down(tmp_path: Path, is_known: bool) -> None:
+    async with kept(tmp_path) as at:
+        await at.days(20)
+    with sqlite3.connect(tmp_path / "agent.db") as db:
+        db.execute("DELETE FROM entries WHERE sequence IN (4, 5, 6)")
+        if is_known:
+            db.executemany("INSERT INTO missing VALUES (?, ?, 'damage')", [(4, 4), (5, 6)])
+        db.execute("INSERT INTO missing VALUES (9, 30, 'damage')")
+    db.close()
+    async with kept(tmp_path) as at:
+        await at.copied(20)
+        assert await at.remove_old() == (10 if is_known else 3)
+        assert (await at.store.journal.verify()).intact == is_known
+        left = await at.store.database.read(lambda db: db.execute("SELECT from_seq, upto_seq FROM missing").fetchall())
+        assert left == ([(11, 30)] if is_known else [(9, 30)])
+
+
+async def test_a_batch_that_was_compared_is_known_to_be_partial_and_forgotten_with_its_settlement(
+    tmp_path: Path,
+) -> None:
+    batch = batch_checks.Batch("acquirer-a/104290070110001/10000001", "000003")
+    async with kept(tmp_path) as at:
+        await at.store.store(sale(batch_no="000003"))
+        await at.days(5)
+        await at.store.store(settlement(batch_no="000003"))
+        check = batch_checks.Check(7, 7, "differs")
+        await at.store.database.write(lambda db: batch_checks.keep_check(db, batch, check), worth=Worth.AUDIT)
+        await at.days(10)
+        await at.copied(1000)
+        assert await at.remove_old() == 6
+        found = await at.store.database.read(lambda db: batch_checks.check_of(db, batch))
+        assert found == batch_checks.Check(7, 7, "differs", is_partial=True)
+        await at.days(3)
+        assert await at.remove_old() > 0
+        assert await at.store.database.read(lambda db: batch_checks.check_of(db, batch)) is None
+
+
+async def test_verifying_goes_on_while_entries_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.store.transactions._ENTRIES_PER_READ", 3)
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 4)
+    async with kept(tmp_path) as at:
+        await at.days(60)
+        await at.copied(60)
+        verifying = asyncio.create_task(at.store.journal.verify())
+        assert await at.remove_old() == 50
+        assert (await verifying).intact
+        assert at.store.alarms == []
+
+
+async def test_it_begins_half_an_hour_after_a_start_and_comes_again_once_a_day(tmp_path: Path) -> None:
+    async with kept(tmp_path) as at:
+        await at.days(15)
+        await at.copied(5)
+        task = asyncio.create_task(at.retention.run())
+        await asyncio.sleep(0)
+        written = at.store.database.metrics().commits
+        at.clock.advance(FIRST_AFTER_S - 1)
+        await asyncio.sleep(0.02)
+        assert at.store.database.metrics().commits == written
+
+        async def until_first_is(sequence: int) -> None:
+            async with asyncio.timeout(20):
+                while (await at.sequences())[0] != sequence:
+                    at.clock.advance(1.0)
+                    await asyncio.sleep(0.001)
+
+        await until_first_is(6)
+        for _ in range(20):  # it rests a while, finds nothing more, and sleeps for a day
+            at.clock.advance(600.0)
+            await asyncio.sleep(0.005)
+        assert at.clock.sleeping == 1
+        await at.store.store(sale(state="declined", stan="000999"))
+        await at.copied(16)
+        at.clock.advance(DAY_S)
+        await until_first_is(7)
+        task.cancel()
+        await asyncio.wait([task])
+
+
+# ── any journal ────────────────────────────────────────────────────────────────────────────────────────────────────
+async def _fill(at: Kept, rng: random.Random) -> None:
+    """Some weeks of a terminal: lives of every kind, in several batches, most of them settled; a clock that is set."""
+    open_lives: list[dict[str, Any]] = []
+    for number in range(150):
+        at.clock.advance(rng.choice((60.0, 3600.0, DAY_S / 2)))
+        if rng.random() < 0.03:
+            at.clock.set_wall(at.clock.now() + timedelta(days=rng.choice((-400, -1, 50, 4000))))
+        if open_lives and rng.random() < 0.5:
+            life = open_lives.pop(rng.randrange(len(open_lives)))
+            record = {**life, "state": rng.choice(("approved", "declined", "unknown", "reversing"))}
+        elif rng.random() < 0.12:
+            record = settlement(batch_no=f"00000{rng.randrange(4)}", balanced=rng.random() < 0.8)
+        else:
+            record = sale(stan=f"{number:06d}", batch_no=f"00000{rng.randrange(4)}", state="sent")
+            open_lives.append(record)
+        await at.store.store(record)
+
+
+def _must_stay(records: list[dict[str, Any]]) -> set[int]:
+    """Sequences of what is unresolved or of an unsettled batch, worked out from the records alone."""
+    latest: dict[str, int] = {record["transaction_id"]: sequence for sequence, record in enumerate(records, 1)}
+    closings = [
+        (sequence, record["batch_no"])
+        for sequence, record in enumerate(records, 1)
+        if record["type"] == "settlement" and record["balanced"]
+    ]
+    staying = set()
+    for sequence, record in enumerate(records, 1):
+        last = latest[record["transaction_id"]]
+        state, batch = records[last - 1]["state"], records[last - 1]["batch_no"]
+        if records[last - 1]["type"] == "settlement":
+            continue
+        is_open = state == "approved" and not any(one > last and number == batch for one, number in closings)
+        if is_open or state in ("unknown", "reversing"):
+            staying.add(sequence)
+    return staying
+
+
+def _passed_days(times: list[datetime], sequence: int) -> float:
+    steps = [(later - earlier).total_seconds() / DAY_S for earlier, later in pairwise(times)]
+    return sum(min(max(step, 0.0), 31.0) if step > 31 or step < 0 else step for step in steps[sequence - 1 :])
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_of_any_journal_exactly_the_beginning_leaves_that_may(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 7)
+    rng = random.Random(seed)
+    async with kept(tmp_path) as at:
+        await _fill(at, rng)
+        items = (await at.store.journal.list(TransactionFilters(), 1000)).items
+        records = [item.record for item in items]
+        times = [datetime.fromisoformat(item.at) for item in items]
+        copied = rng.choice((len(records), rng.randrange(len(records))))
+        await at.copied(copied)
+        await at.remove_old()
+        left = await at.sequences()
+        staying = _must_stay(records)
+        limit = 0
+        for sequence in range(1, len(records) + 1):
+            if sequence > copied or sequence in staying or _passed_days(times, sequence) < KEEP_DAYS:
+                break
+            limit = sequence
+        assert left == list(range(limit + 1, len(records) + 1))
+        verified = await at.store.journal.verify()
+        assert (verified.intact, verified.upto_sequence) == (True, len(records))
+        found = await at.store.database.read(anchor)
+        assert found == Anchor(limit, bytes.fromhex(items[limit - 1].hash) if limit else found.hash)
+        for record in records[limit:]:  # what is left is known as before
+            stored = await at.store.journal.submit(decode_record(record, BINDINGS))
+            assert (stored.sequence, stored.duplicate) == (records.index(record) + 1, True)
+        piece = await at.store.database.read(lambda db: unsettled(db, None))
+        assert (piece.batch_no is not None) == any(
+            records[sequence - 1]["state"] == "approved" for sequence in staying if sequence > limit
+        )
+
+
+async def test_a_piece_is_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 5)
+    async with kept(tmp_path) as at:
+        await at.days(20)
+        await at.copied(20)
+        found = await at.store.database.write(lambda db: remove(db, KEEP_DAYS * 86_400_000), worth=Worth.OUTBOX)
+        assert (found.before.sequence, found.upto.sequence) == (0, 5)
+        assert await at.sequences() == list(range(6, 21))
+        assert (await at.store.database.read(anchor)).sequence == 5
