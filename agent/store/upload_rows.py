@@ -18,7 +18,8 @@ from agent.store.transaction_views import ENTRY, item_of
 if TYPE_CHECKING:
     from agent.store.database import Connection
 
-_ENTRIES_LIMIT: Final = 24  # no more than this many of the smallest go into 8 KiB
+ENTRIES_LIMIT: Final = 24
+"""No more than this many of the smallest go into one message."""
 
 
 class Piece(Struct, frozen=True):
@@ -72,7 +73,7 @@ def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece:
     journal_id = meta.journal_id(db)
     rows = db.execute(
         f"SELECT {ENTRY} FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608  # names of our own
-        (sequence, _ENTRIES_LIMIT),
+        (sequence, ENTRIES_LIMIT),
     ).fetchall()
     try:
         items = [item_of(row) for row in rows]

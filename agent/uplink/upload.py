@@ -24,7 +24,7 @@ from agent.contract.topics import Address
 from agent.errors import PublishRefused, StoreDamaged, StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
 from agent.runtime.services import Pulse
-from agent.store.upload_rows import Held, Piece, Standing
+from agent.store.upload_rows import ENTRIES_LIMIT, Held, Piece, Standing
 from agent.trust.collector_acks import AckRefused
 from agent.uplink.ack_rules import Agreed, Disputed, Passed, asked_again, judge
 from agent.uplink.link import FAILURE, Link
@@ -62,16 +62,17 @@ class Stream(Struct, frozen=True):
 
 
 class Rate:
-    """At most ``per_s`` a second on average, and no more than a second's worth at once."""
+    """At most ``per_s`` a second on average; at once no more than a tenth of a second's worth, or one message."""
 
     def __init__(self, per_s: float, clock: Clock) -> None:
         self._per_s, self._clock = per_s, clock
-        self._credit, self._at_s = per_s, clock.monotonic()
+        self._most = self._credit = max(per_s / 10, ENTRIES_LIMIT)
+        self._at_s = clock.monotonic()
 
     def wait_s(self) -> float:
         """Until something may be spent; 0: now."""
         now_s = self._clock.monotonic()
-        self._credit = min(self._per_s, self._credit + (now_s - self._at_s) * self._per_s)
+        self._credit = min(self._most, self._credit + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
         return 0.0 if self._credit > 0 else (1e-3 - self._credit) / self._per_s
 

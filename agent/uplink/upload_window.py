@@ -13,6 +13,7 @@ from typing import Final
 from agent.contract.journal_upload import RESEND_S, WINDOW
 
 NEVER: Final = float("inf")
+SAME_WISH_S: Final = 3.0  # within it the same wish is granted once; less than collectors wait before they ask again
 HOLD_FIRST_S: Final = 5.0  # after a refusal, doubled with each one up to RESEND_S: a collector may only be restarting
 
 
@@ -60,11 +61,11 @@ class UploadWindow:
             self._ends.popleft()
 
     def send_again(self, first: int, now_s: float) -> None:
-        """The collector asks for entries from ``first``; the same wish within ``RESEND_S`` is granted once.
+        """The collector asks for entries from ``first``.
 
-        A message that is lost makes every later one of the window ask for it.
+        A message that is lost makes every later one of the window ask for it: that is one wish.
         """
-        if self._asked is not None and self._asked[0] == first and now_s < self._asked[1] + RESEND_S:
+        if self._asked is not None and self._asked[0] == first and now_s < self._asked[1] + SAME_WISH_S:
             return
         self._asked = (first, now_s)
         self.sent = first - 1

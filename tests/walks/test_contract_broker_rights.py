@@ -12,6 +12,8 @@ import pytest
 from tests.kit import orders
 from tests.kit.agent_process import ROOT
 from tests.kit.broker import Broker, Seen, Watcher, eventually, free_port, subscribe
+from tests.kit.collector import collector_policy, running
+from tests.kit.contract_peer import Peer, sale
 from tests.kit.contract_walk import BASE, SITE, TERMINAL, Terminal, settled, uplink
 
 ACL = ROOT / "config" / "mosquitto.acl"
@@ -67,6 +69,34 @@ async def _the_acl_holds(broker: Broker) -> None:
         await backend.until(lambda seen: any(one.payload == b"y" for one in seen))
         assert {one.payload for one in backend.messages[told:] if one.payload in {b"x", b'{"online": true}'}} == set()
         assert stranger.messages == []
+
+
+async def test_a_collector_has_the_journal_and_the_word_for_it_and_no_more(tmp_path: Path) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text(ACL.read_text())
+    acl.chmod(0o600)
+    one = Terminal(tmp_path, 0, policy=collector_policy())
+    with Broker(tmp_path, config=f"acl_file {acl}") as broker:
+        one.agent.write_config({"uplink": uplink(broker.port)})
+        async with (
+            running(broker, username="collector") as collector,
+            subscribe(broker, "pos/v1/#", username="collector") as reader,
+            subscribe(broker, "pos/v1/#", username="backend") as backend,
+        ):
+            with one.agent:
+                await backend.until(_has)
+                with Peer(one.payment) as peer:
+                    peer.record(sale())
+                delivered = "SELECT value FROM meta WHERE name = 'delivered_upto' AND value = '1'"
+                await eventually(lambda: bool(one.query(delivered)), what="delivered")
+                assert collector.model.journal().upto == 1
+                await reader.publish(BASE + "in/req/ping", orders.signed_order())
+                await settled(backend)
+                assert one.rows() == 1, "the collector's order was not passed on"
+        assert {message.topic for message in reader.messages} == {f"{BASE}agent/txn", f"{BASE}agent/birth"}
+        denied = [line for line in broker.log().splitlines() if "Denied PUBLISH from" in line]
+        assert all("/in/req/ping" in line for line in denied), denied
+        assert denied
 
 
 def _certificates(folder: Path, *names: str) -> None:
