@@ -34,23 +34,41 @@ BINDING: Final = {"provider": "acme", "mid": "898110012345678", "tid": "12345678
 
 
 class Book:
-    """One terminal's journal: record and hash of every entry that it ever wrote."""
+    """One terminal's journal: record and hash of every entry that it ever wrote.
 
-    def __init__(self, terminal: str, journal_id: str | None = None) -> None:
+    Args:
+        shop: Stands in every order number: two books with other ones have other records.
+        parent: The journal that this one continues, as after a restore, up to its entry ``base``.
+    """
+
+    def __init__(
+        self,
+        terminal: str,
+        journal_id: str | None = None,
+        *,
+        shop: str | None = None,
+        parent: Book | None = None,
+        base: int = 0,
+    ) -> None:
         self.terminal = terminal
         self.journal_id = journal_id or str(uuid.uuid5(uuid.NAMESPACE_URL, terminal))
+        self._shop, self._parent, self._base = shop or terminal, parent, base
         self.hashes = [sha256(bytes(32) + self.journal_id.encode()).digest()]
         """By sequence; the first one is the genesis."""
+        if parent is not None:
+            self.hashes = parent.hashes[: base + 1]
 
     def __len__(self) -> int:
         return len(self.hashes) - 1
 
     def record(self, sequence: int) -> str:
         """Always the same for the same sequence, in RFC 8785 form."""
+        if self._parent is not None and sequence <= self._base:
+            return self._parent.record(sequence)
         number = sequence % 1_000_000
         transaction = f"{sequence:08x}-0000-7000-8000-{sha256(self.terminal.encode()).hexdigest()[:12]}"
         return _RECORD % (
-            *(sequence * 7 % 100_000, sequence % 100_000, sequence // 500 % 1_000_000, self.terminal, number),
+            *(sequence * 7 % 100_000, sequence % 100_000, sequence // 500 % 1_000_000, self._shop, number),
             *(number, sequence, number, transaction),
         )
 

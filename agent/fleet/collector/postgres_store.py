@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from agent.errors import BadRequest, NeedsPerson, StoreFull, StoreUnavailable
+from agent.errors import AgentError, BadRequest, NeedsPerson, StoreFull, StoreUnavailable
 from agent.fleet.collector import schema
 from agent.fleet.collector.database import Parameters, Row, make_tables
 
@@ -46,15 +46,22 @@ class PostgresStore:
     def __init__(self, where: str) -> None:
         self._where = where
         self._connection: psycopg.Connection[Row] | None = None
-        with self.transaction() as session:
-            session.run("SELECT pg_advisory_xact_lock(?)", (_TABLES_LOCK,))
-            for name in ("fsync", "full_page_writes"):
-                if session.rows("SELECT current_setting(?)", (name,)) != [("on",)]:
-                    raise NeedsPerson(
-                        f"the PostgreSQL server runs with {name} = off: what it confirms can be lost",
-                        hint=f"set {name} = on; a collector signs only for what is durable",
-                    )
-            make_tables(session, (statement.format_map(_WORDS) for statement in schema.TABLES))
+        try:
+            with self.transaction() as session:
+                self._prepare(session)
+        except AgentError:
+            self.close()
+            raise
+
+    def _prepare(self, session: PostgresSession) -> None:
+        for name in ("fsync", "full_page_writes"):
+            if session.rows("SELECT current_setting(?)", (name,)) != [("on",)]:
+                raise NeedsPerson(
+                    f"the PostgreSQL server runs with {name} = off: what it confirms can be lost",
+                    hint=f"set {name} = on; a collector signs only for what is durable",
+                )
+        session.run("SELECT pg_advisory_xact_lock(?)", (_TABLES_LOCK,))
+        make_tables(session, (statement.format_map(_WORDS) for statement in schema.TABLES))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[PostgresSession]:

@@ -9,6 +9,7 @@ import pytest
 
 from agent.ctl.__main__ import main
 from tests.kit.broker import Broker
+from tests.kit.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,25 @@ def key(tmp_path: Path) -> Path:
     words = ["--out", str(tmp_path), "--person", "li-wei", "--organisation", "a", "--roles", "operator"]
     assert main(["fleet", "keys", "new", *words]) == 0
     return tmp_path / "li-wei.key.json"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of either kind, as ``--store`` names it."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.store()
+
+
+@pytest.fixture
+def collector_key(tmp_path: Path) -> Path:
+    words = ["--out", str(tmp_path), "--person", "collector", "--organisation", "a", "--roles", "collector"]
+    assert main(["fleet", "keys", "new", *words]) == 0
+    return tmp_path / "collector.key.json"
