@@ -62,6 +62,19 @@ def first_journal_id(database: Path) -> str:
     return str(value)
 
 
+def collected(store: Path) -> dict[int, bytes]:
+    """Sequence → hash of everything that the collector holds in its own database."""
+    with _opened(store) as connection:
+        return {seq: bytes(h) for seq, h in connection.execute("SELECT sequence, hash FROM entries").fetchall()}
+
+
+def delivered_upto(database: Path) -> int:
+    """Up to where the terminal believes that the collector has everything, as it lies in the file."""
+    with _opened(database) as connection:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'delivered_upto'").fetchone()
+    return int(row[0]) if row else 0
+
+
 def command_states(database: Path) -> dict[str, str]:
     """command_id → state, as journalled."""
     with _opened(database) as connection:

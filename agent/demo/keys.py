@@ -13,18 +13,21 @@ from agent.backup.age import present
 from agent.demo.parts import DemoFailed
 
 PERSON, ORGANISATION = "demo-operator", "development"
+COLLECTOR = "demo-collector"
 
 
 def make_development_trust(key_folder: Path, policy_file: Path) -> None:
-    """Make ``demo-operator.key.json`` below ``key_folder``, and a policy that it signs.
+    """Make ``demo-operator.key.json`` and ``demo-collector.key.json`` below ``key_folder``, and a policy of both.
 
     Raises:
         DemoFailed: The tool refused, in its own words.
     """
     policy_file.parent.mkdir(parents=True, exist_ok=True)
-    who = ["--person", PERSON, "--organisation", ORGANISATION, "--roles", "root,support,operator,security"]
-    _fleet_keys("new", "--out", str(key_folder), *who)
-    _fleet_keys("policy", "--out", str(policy_file), "--keys", str(key_folder / f"{PERSON}.key.json"))
+    for person, roles in ((PERSON, "root,support,operator,security"), (COLLECTOR, "collector")):
+        who = ["--person", person, "--organisation", ORGANISATION, "--roles", roles]
+        _fleet_keys("new", "--out", str(key_folder), *who)
+    keys = [str(key_folder / f"{person}.key.json") for person in (PERSON, COLLECTOR)]
+    _fleet_keys("policy", "--out", str(policy_file), "--keys", *keys)
 
 
 def make_operator_key(file: Path) -> str:

@@ -38,6 +38,7 @@ STEPS: tuple[tuple[str, Callable[[Tour], str]], ...] = (
     ("The broker dies and comes back", steps_outages.broker_gone),
     ("Sales are sealed, and the operator's key opens them", steps_copies.sealed),
     ("The card is pulled out and put back", steps_copies.card_pulled_out),
+    ("The collector dies, and what it has not signed for counts for nothing", steps_copies.collector_killed),
     ("Another unit restores the journal from the card", steps_copies.restored_elsewhere),
     ("An orderly stop", steps_outages.orderly_stop),
 )

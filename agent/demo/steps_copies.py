@@ -26,7 +26,8 @@ def sealed(tour: Tour) -> str:
     upto, found = _on_the_card(tour)
     tour.posctl("backup", "run", "--kind", "snapshot", *_control(tour))
     tour.posctl("backup", "verify", *_control(tour))
-    return f"age, by the operator's key: {upto} entries in {many(len(found), 'file')}, the same as in SQLite's, chain whole"
+    files = many(len(found), "file")
+    return f"age, by the operator's key: {upto} entries in {files}, the same as in SQLite's, chain whole"
 
 
 def card_pulled_out(tour: Tour) -> str:
@@ -39,6 +40,23 @@ def card_pulled_out(tour: Tour) -> str:
     tour.must_not_have_fault(PULLED_OUT)
     upto, _found = _on_the_card(tour)
     return f"broker: {PULLED_OUT} while it was out, over when it was back; age: caught up with entry {upto}"
+
+
+def collector_killed(tour: Tour) -> str:
+    terminal = tour.terminal
+    before = _collected(tour)
+    terminal.collector.kill()
+    unheard = [terminal.shop.sell() for _ in range(3)]
+    if evidence.delivered_upto(terminal.database) > before or evidence.collected(terminal.collector.store).keys() & {
+        *unheard
+    }:
+        raise DemoFailed("entries count as delivered that no collector was there for")
+    terminal.collector.start(terminal.broker.port)
+    terminal.shop.sell()
+    upto = _collected(tour)
+    tour.posctl("fleet", "collect", "verify", "--store", str(terminal.collector.store))
+    wait_until("a signed word for all of it", lambda: evidence.delivered_upto(terminal.database) == upto)
+    return f"collector's database: {upto} entries, the same as here; delivered only once its signed word was back"
 
 
 def restored_elsewhere(tour: Tour) -> str:
@@ -58,6 +76,14 @@ def restored_elsewhere(tour: Tour) -> str:
     if restored["journal_id"] == evidence.journal_id(tour.terminal.database):
         raise DemoFailed("two units write under one journal_id")
     return f"SQLite file of the second unit: {length} entries, the same as here, chain whole, a journal of its own"
+
+
+def _collected(tour: Tour) -> int:
+    """Wait until the collector's own database has everything that is in the file; up to which entry that is."""
+    here = {entry.sequence: entry.hash for entry in evidence.entries(tour.terminal.database)}
+    store = tour.terminal.collector.store
+    wait_until(f"all {len(here)} entries in {store}", lambda: evidence.collected(store) == here)
+    return max(here)
 
 
 def _on_the_card(tour: Tour) -> tuple[int, list[Backup]]:

@@ -14,8 +14,17 @@ from typing import Any, Final
 import tomli_w
 
 import agent
-from agent.demo.keys import PERSON, make_development_trust, make_operator_key
-from agent.demo.parts import BrokerPart, DemoFailed, EmulatorPart, PrinterPart, SupervisorPart, UnitView, ask
+from agent.demo.keys import COLLECTOR, PERSON, make_development_trust, make_operator_key
+from agent.demo.parts import (
+    BrokerPart,
+    CollectorPart,
+    DemoFailed,
+    EmulatorPart,
+    PrinterPart,
+    SupervisorPart,
+    UnitView,
+    ask,
+)
 from agent.demo.shop import Shop
 
 SITE, TERMINAL, SERIAL, MODEL = "demo-shop", "T-0001", "SN-DEMO-1", "countertop"
@@ -79,6 +88,7 @@ class DemoTerminal:
         self.control_socket = folder / "run" / "control.sock"
         self.database = folder / "state" / "agent.db"
         self.key_file = folder / "keys" / f"{PERSON}.key.json"
+        self.collector = CollectorPart(folder, SITE, folder / "keys" / f"{COLLECTOR}.key.json")
         self.operator_key = folder / "operator" / "age.key"
         self.card = folder / "card"
         self.policy_file = folder / "trust" / "policy.json"
@@ -124,6 +134,7 @@ class DemoTerminal:
         for emulator in (self.printer, self.board, self.keypad):
             emulator.start()
         self.supervisor.start()
+        self.collector.start(self.broker.port)
 
     def stop(self) -> None:
         """Everything still running, in the order that loses nothing.
@@ -138,7 +149,7 @@ class DemoTerminal:
                 if (code := self.supervisor.last_exit_code(AGENT_UNIT)) != 0:
                     raise DemoFailed(f"the agent ended with {code}; log: {self.agent.log_file}")
         finally:
-            for part in (self.keypad, self.board, self.printer, self.broker):
+            for part in (self.collector, self.keypad, self.board, self.printer, self.broker):
                 part.stop()
 
     def _backup_settings(self) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def things_to_try(terminal: DemoTerminal) -> list[tuple[str, list[str]]]:
             "what only the operator can read",
             [f"{posctl} fleet backup verify {terminal.card} --identity {terminal.operator_key}"],
         ),
+        ("what the collector holds", [f"{posctl} fleet collect status --store {terminal.collector.store}"]),
         ("the journal as a table", [f"{posctl} txn export --out {terminal.folder}/journal.csv {control}"]),
         ("what the operator sees", [f"{posctl} fleet watch {broker}"]),
         ("kill the agent: the supervisor starts it again", [f"kill -9 {terminal.agent.pid}"]),
