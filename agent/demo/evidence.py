@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,26 @@ def journal_id(database: Path) -> str:
     return str(value)
 
 
+def first_journal_id(database: Path) -> str:
+    """The journal whose chain began the one in the file: its oldest ancestor, by whose name the first hash is made."""
+    with _opened(database) as connection:
+        (value,) = connection.execute("SELECT journal_id FROM journals WHERE parent IS NULL").fetchone()
+    return str(value)
+
+
+def collected(store: Path) -> dict[int, bytes]:
+    """Sequence → hash of everything that the collector holds in its own database."""
+    with _opened(store) as connection:
+        return {seq: bytes(h) for seq, h in connection.execute("SELECT sequence, hash FROM entries").fetchall()}
+
+
+def delivered_upto(database: Path) -> int:
+    """Up to where the terminal believes that the collector has everything, as it lies in the file."""
+    with _opened(database) as connection:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'delivered_upto'").fetchone()
+    return int(row[0]) if row else 0
+
+
 def command_states(database: Path) -> dict[str, str]:
     """command_id → state, as journalled."""
     with _opened(database) as connection:
@@ -67,16 +87,31 @@ def check_chain(database: Path) -> int:
     Raises:
         DemoFailed: A hole in the sequence or a hash that does not follow.
     """
-    previous = hashlib.sha256(bytes(32) + journal_id(database).encode("ascii")).digest()
-    for position, entry in enumerate(entries(database), start=1):
-        if entry.sequence != position:
-            raise DemoFailed(f"the journal has a hole before sequence {entry.sequence}")
+    found = entries(database)
+    follow_chain(found, chain_start(first_journal_id(database)))
+    return len(found)
+
+
+def chain_start(journal_id: str) -> bytes:
+    """The hash before the first entry of a journal."""
+    return hashlib.sha256(bytes(32) + journal_id.encode("ascii")).digest()
+
+
+def follow_chain(found: Sequence[Entry], previous: bytes, after: int = 0) -> bytes:
+    """Recompute the chain over entries that follow the one numbered ``after``, whose hash is ``previous``.
+
+    Raises:
+        DemoFailed: A hole in the sequence or a hash that does not follow.
+    """
+    for sequence, entry in enumerate(found, start=after + 1):
+        if entry.sequence != sequence:
+            raise DemoFailed(f"there is a hole before sequence {entry.sequence}")
         canonical = json.dumps(json.loads(entry.record), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         content = hashlib.sha256(canonical.encode()).digest()
         previous = hashlib.sha256(previous + entry.sequence.to_bytes(8, "big") + content).digest()
         if previous != entry.hash:
             raise DemoFailed(f"the hash of sequence {entry.sequence} does not follow from its record")
-    return len(entries(database))
+    return previous
 
 
 class BrokerWitness:

@@ -172,6 +172,29 @@ class PrinterPart(EmulatorPart):
         super().__init__(folder, "printer", "printer", ["--port", str(self.port)], makes=self.port)
 
 
+class CollectorPart(Part):
+    """The operator's side of the upload: ``posctl fleet collect`` with a store of its own, away from the terminal."""
+
+    def __init__(self, folder: Path, site: str, key_file: Path) -> None:
+        super().__init__("collector", folder / "collector.log")
+        self.store = folder / "collector" / "journals.db"
+        self._site, self._key_file = site, key_file
+
+    def start(self, broker_port: int) -> None:
+        self.store.parent.mkdir(exist_ok=True)
+        seen = self.log_file.stat().st_size if self.log_file.exists() else 0
+        where = ["--broker", f"127.0.0.1:{broker_port}", "--site", self._site, "--store", str(self.store)]
+        command = [sys.executable, "-m", "agent.ctl", "fleet", "collect", *where, "--key", str(self._key_file)]
+        self.launch([*command, "--json"])
+        wait_until(f"the collector (log: {self.log_file})", lambda: self._collects(seen))
+
+    def _collects(self, seen: int) -> bool:
+        said = self.log_file.read_bytes()[seen:].decode(errors="replace")
+        if not self.running:
+            raise DemoFailed(f"the collector ended: {said.strip()}")
+        return '"collecting"' in said
+
+
 class SupervisorPart(Part):
     """The process supervisor: keeps the terminal's own programs as systemd would, below the demo's folder alone."""
 

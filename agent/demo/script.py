@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.demo import evidence, steps_devices, steps_orders, steps_outages, steps_records
+from agent.demo import evidence, steps_copies, steps_devices, steps_orders, steps_outages, steps_records
 from agent.demo.parts import DemoFailed
 from agent.demo.terminal import DemoTerminal
 from agent.demo.witnessed import Tour
@@ -36,6 +36,10 @@ STEPS: tuple[tuple[str, Callable[[Tour], str]], ...] = (
     ("The terminal is rebooted, once, by the boot id", steps_orders.reboot),
     ("SIGKILL in the middle of business loses nothing", steps_outages.killed),
     ("The broker dies and comes back", steps_outages.broker_gone),
+    ("Sales are sealed, and the operator's key opens them", steps_copies.sealed),
+    ("The card is pulled out and put back", steps_copies.card_pulled_out),
+    ("The collector dies, and what it has not signed for counts for nothing", steps_copies.collector_killed),
+    ("Another unit restores the journal from the card", steps_copies.restored_elsewhere),
     ("An orderly stop", steps_outages.orderly_stop),
 )
 

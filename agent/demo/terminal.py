@@ -14,13 +14,24 @@ from typing import Any, Final
 import tomli_w
 
 import agent
-from agent.demo.keys import PERSON, make_development_trust
-from agent.demo.parts import BrokerPart, DemoFailed, EmulatorPart, PrinterPart, SupervisorPart, UnitView, ask
+from agent.demo.keys import COLLECTOR, PERSON, make_development_trust, make_operator_key
+from agent.demo.parts import (
+    BrokerPart,
+    CollectorPart,
+    DemoFailed,
+    EmulatorPart,
+    PrinterPart,
+    SupervisorPart,
+    UnitView,
+    ask,
+)
 from agent.demo.shop import Shop
 
 SITE, TERMINAL, SERIAL, MODEL = "demo-shop", "T-0001", "SN-DEMO-1", "countertop"
 PROVIDER, MID, TID = "acquirer-a", "104110058120001", "00010001"
 AGENT_UNIT, SHOP_UNIT, KEYPAD_UNIT = "pos-agent.service", "shop.service", "pos-agent-keypad@keypad-0.service"
+CARD: Final = "card"
+"""The place for backups."""
 KEYPAD_SCALE: Final = 20
 """The keypad's reader takes time so much faster: a key is stuck after 1.5 s instead of 30."""
 BOARD_UPTIME_S: Final = 86_400
@@ -77,6 +88,9 @@ class DemoTerminal:
         self.control_socket = folder / "run" / "control.sock"
         self.database = folder / "state" / "agent.db"
         self.key_file = folder / "keys" / f"{PERSON}.key.json"
+        self.collector = CollectorPart(folder, SITE, folder / "keys" / f"{COLLECTOR}.key.json")
+        self.operator_key = folder / "operator" / "age.key"
+        self.card = folder / "card"
         self.policy_file = folder / "trust" / "policy.json"
         self.shop_control = folder / "shop.control"
         self.shop_book = folder / "shop.book"
@@ -105,7 +119,7 @@ class DemoTerminal:
 
     def write(self) -> None:
         """Configurations, model file, development key and policy."""
-        for folder in ("models", "run-keypad/keypad-0", "run-machine", "log"):
+        for folder in ("models", "run-keypad/keypad-0", "run-machine", "log", "card"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         (self.folder / "models" / f"{MODEL}.toml").write_text(model_text())
         written_by = "# Written by `pos-agent demo`. Every path is below this folder, the broker is on loopback.\n"
@@ -120,6 +134,7 @@ class DemoTerminal:
         for emulator in (self.printer, self.board, self.keypad):
             emulator.start()
         self.supervisor.start()
+        self.collector.start(self.broker.port)
 
     def stop(self) -> None:
         """Everything still running, in the order that loses nothing.
@@ -134,8 +149,16 @@ class DemoTerminal:
                 if (code := self.supervisor.last_exit_code(AGENT_UNIT)) != 0:
                     raise DemoFailed(f"the agent ended with {code}; log: {self.agent.log_file}")
         finally:
-            for part in (self.keypad, self.board, self.printer, self.broker):
+            for part in (self.collector, self.keypad, self.board, self.printer, self.broker):
                 part.stop()
+
+    def _backup_settings(self) -> dict[str, Any]:
+        """A folder stands for a card; it is on no device of its own, since nothing is mounted without root."""
+        return {
+            "recipients": [make_operator_key(self.operator_key)],
+            "folder": [{"name": CARD, "path": str(self.card)}],
+            "segment_after_s": 1.0,
+        }
 
     def _agent_settings(self) -> dict[str, Any]:
         folder, board = str(self.folder), f"{self.folder}/board"
@@ -157,6 +180,7 @@ class DemoTerminal:
             "machine": {"kind": "supervisor", "socket": str(self.supervisor.control), "own_unit": AGENT_UNIT},
             "devices": {"printer-0": {"port": str(self.printer.port)}},
             "health": {"interval_s": 1.0},
+            "backup": self._backup_settings(),
         }
 
     def _supervisor_settings(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def things_to_try(terminal: DemoTerminal) -> list[tuple[str, list[str]]]:
             f"""echo '{{"set": {{"{name}": {value}}}}}' | socat - UNIX-CONNECT:{path}""" for value in ("true", "false")
         ]
 
-    printer = "device=printer-0"
+    printer, away = "device=printer-0", terminal.folder / "card-pulled-out"
     return [
         ("the paper ends; a new roll", switch("printer", "paper_end")),
         ("the printer's cover is opened; closed", switch("printer", "cover_open")),
@@ -45,6 +45,14 @@ def things_to_try(terminal: DemoTerminal) -> list[tuple[str, list[str]]]:
         ("the terminal is rebooted (this demo's own programs)", [f"{posctl} {fleet} reset level=reboot"]),
         ("a test slip, ordered at the counter", [f"{posctl} check printer-0 --external {control}"]),
         ("the journal", [f"{posctl} txn list {control}", f"{posctl} txn summary {control}"]),
+        ("the card for backups is pulled out; put back", [f"mv {terminal.card} {away}", f"mv {away} {terminal.card}"]),
+        ("the backups", [f"{posctl} backup list {control}", f"{posctl} backup run --kind snapshot {control}"]),
+        (
+            "what only the operator can read",
+            [f"{posctl} fleet backup verify {terminal.card} --identity {terminal.operator_key}"],
+        ),
+        ("what the collector holds", [f"{posctl} fleet collect status --store {terminal.collector.store}"]),
+        ("the journal as a table", [f"{posctl} txn export --out {terminal.folder}/journal.csv {control}"]),
         ("what the operator sees", [f"{posctl} fleet watch {broker}"]),
         ("kill the agent: the supervisor starts it again", [f"kill -9 {terminal.agent.pid}"]),
         ("kill the payment application", [f"kill -9 {terminal.shop_unit.pid}    # {SHOP_UNIT}"]),

@@ -81,6 +81,16 @@ class Tour:
         topic = f"{self.terminal.prefix}agent/faults"
         wait_until(f"{code} in {topic}", lambda: code in json.dumps(self.broker.retained(topic)))
 
+    def must_not_have_fault(self, code: str) -> None:
+        """Return once the broker's list of faults does not name ``code``; raises `DemoFailed`."""
+        topic = f"{self.terminal.prefix}agent/faults"
+
+        def is_over() -> bool:
+            faults = self.broker.retained(topic)
+            return bool(faults) and code not in json.dumps(faults)
+
+        wait_until(f"no {code} in {topic}", is_over)
+
     def all_acknowledged_are_there(self) -> int:
         """Whatever either shop was told is durable stands in the SQLite file; how many that is."""
         stored = {(entry.transaction_id, entry.sequence) for entry in evidence.entries(self.terminal.database)}

@@ -42,31 +42,25 @@ class _RawPage(msgspec.Struct, frozen=True):
 
 
 def _list(args: argparse.Namespace, screen: Screen) -> Exit:
+    filters = {"target": args.target} if args.target is not None else {}
     items: list[msgspec.Raw] = []
     backups: list[answers.Backup] = []
     targets: list[answers.BackupTarget] = []
-    more = False
     latest = _RawPage([])
-    # the agent lists all places together: of one alone as many are asked for as it takes
-    limit = args.limit if args.target is None else None
     with client(args) as agent:
-        for raw in raw_pages(agent, "backup.list", {}, _PAGE, limit):
+        for raw in raw_pages(agent, "backup.list", filters, _PAGE, args.limit):
             page = decode(raw, answers.BackupPage, "backup.list")
             latest, targets = decode(raw, _RawPage, "backup.list"), page.targets
-            for item, backup in zip(latest.items, page.items, strict=True):
-                if args.target in {None, backup.target}:
-                    items.append(item)
-                    backups.append(backup)
-            more = latest.next_cursor is not None or len(backups) > args.limit
-            if len(backups) >= args.limit:
-                break
-    if args.target is not None and args.target not in {one.name for one in targets} and not backups:
+            backups += page.items
+            items += latest.items
+    if args.target is not None and not backups and args.target not in {one.name for one in targets}:
         known = ", ".join(screen.plain(one.name) for one in targets) or "none"
         raise NotFound("this terminal has no place for backups of that name", hint=f"it has: {known}")
+    more = latest.next_cursor is not None
     if screen.as_json:
-        screen.document({"targets": latest.targets, "items": items[: args.limit], "more": more})
+        screen.document({"targets": latest.targets, "items": items, "more": more})
     else:
-        screen.lines(backup_lines(targets, backups[: args.limit], screen.style))
+        screen.lines(backup_lines(targets, backups, screen.style))
         if more:
             screen.note(f"there are more: --limit {args.limit * 5}")
     return Exit.DONE

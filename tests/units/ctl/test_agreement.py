@@ -8,13 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.contract import calls, rpc
+from agent.contract import backup_views, calls, rpc
 from agent.contract.command import CommandState, LocalOrder
 from agent.contract.health import HistoryPage, Readiness
 from agent.ctl.__main__ import main
 from agent.ctl.feed import KINDS
 from tests.kit.control_stub import ControlStub
 from tests.units.ctl.answers_for_tests import (
+    BACKUP_ID,
+    BACKUPS,
+    BROKEN,
     CHANGE,
     COMMAND_ID,
     HEALTH,
@@ -23,6 +26,8 @@ from tests.units.ctl.answers_for_tests import (
     PRINTER,
     RAISED,
     READY,
+    SEGMENT,
+    STORE_FIGURES,
     TRANSACTION_ID,
     entry,
     operation,
@@ -42,6 +47,9 @@ PARAMS: dict[str, type[msgspec.Struct]] = {
     "health.check": calls.HealthCheckParams,
     "command.cancel": calls.CommandCancelParams,
     "metrics.get": rpc.Nothing,
+    "backup.list": rpc.BackupListParams,
+    "backup.run": calls.BackupRunParams,
+    "backup.verify": calls.BackupVerifyParams,
 }
 ANSWERS: dict[str, Any] = {
     "agent.info": INFO,
@@ -55,8 +63,15 @@ ANSWERS: dict[str, Any] = {
     "journal.verify": {"intact": True, "upto_sequence": 2, "missing": []},
     "health.history": {"items": [CHANGE, RAISED], "next_cursor": None},
     "health.check": operation("succeeded", name="check_device", result={**PRINTER, "state": "ok"}),
+    "metrics.get": {"store": STORE_FIGURES, "agent": {"uptime_s": 1.5}},
+    "backup.list": BACKUPS,
+    "backup.run": operation("succeeded", name="backup", result={"files": [SEGMENT], "problems": []}),
+    "backup.verify": operation("succeeded", name="verify_backup", result={"right": 1, "wrong": [], "problems": []}),
     "command.cancel": operation("succeeded", command_id=COMMAND_ID[:-1] + "9", name="cancel"),
 }
+
+
+PROBLEM = {"target": "vault", "problem": "no answer within 10 s"}
 
 
 def test_the_agent_takes_whatever_posctl_asks(tmp_path: Path) -> None:
@@ -65,6 +80,8 @@ def test_the_agent_takes_whatever_posctl_asks(tmp_path: Path) -> None:
         for words in (
             ["status"],
             ["txn", "list", "--state", "unknown", "--stan", "000731", "--batch", "000002", "--limit", "7"],
+            ["txn", "list", "--from", "2026-11-21", "--until", "2026-11-21T10:00:00.125+08:00"],
+            ["txn", "export", "--out", str(tmp_path / "j.csv"), "--from", "2026-11-21T10:00", "--state", "approved"],
             ["txn", "show", TRANSACTION_ID],
             ["txn", "show", "000731"],
             ["txn", "summary", "--batch", "000002"],
@@ -75,6 +92,10 @@ def test_the_agent_takes_whatever_posctl_asks(tmp_path: Path) -> None:
             ["health", "printer-0", "--history", "--limit", "7"],
             ["health", "--history"],
             ["check", "printer-0", "--external"],
+            ["backup", "list", "--limit", "7", "--target", "card"],
+            ["backup", "run", "--kind", "snapshot", "--target", "card", "--reason", "x"],
+            ["backup", "verify", BACKUP_ID, "--reason", "x"],
+            ["backup", "verify", BACKUP_ID[-8:]],
             ["command", "cancel", COMMAND_ID],
         ):
             if "cancel" in words:
@@ -96,6 +117,9 @@ def test_the_events_that_top_asks_for_are_the_agents() -> None:
         (HEALTH, rpc.HealthResult),
         ({"items": [CHANGE, RAISED], "next_cursor": None}, HistoryPage),
         (READY, Readiness),
+        (BACKUPS, backup_views.BackupPage),
+        ({"files": [SEGMENT], "problems": [PROBLEM]}, backup_views.BackupResult),
+        ({"right": 1, "wrong": [BROKEN], "problems": [PROBLEM]}, backup_views.VerifyResult),
         (NOT_READY, Readiness),
         (operation("failed", reason={"code": "STEP_FAILED", "text": "x"}), CommandState),
     ],
