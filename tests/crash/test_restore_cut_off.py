@@ -89,7 +89,7 @@ def test_a_restore_gives_everything_or_nothing_wherever_the_power_goes(replaceme
     changes = disk.halt_at(0)
     replacement.check()
     last = changes - MAY_VARY
-    points = sorted(random.Random(5).choices(range(1, last), k=rounds(POINTS) - 1)) + [last]
+    points = [*sorted(random.Random(5).choices(range(1, last), k=rounds(POINTS) - 1)), last]
     for point in points:
         replacement.clear()
         disk.halt_at(point)
