@@ -24,6 +24,7 @@ def become_agent_user(state: Path) -> None:
     try:
         if os.geteuid() != 0:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.listdir(state)
             return
         if not state.exists():
             _make_folder(state)
