@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from agent.errors import NeedsPerson, Refused, StateLocked
+from agent.errors import Refused, StateLocked
 from agent.runtime.state_lock import StateLock
 
 AGENT_USER: Final = "pos-agent"
@@ -19,12 +19,12 @@ def become_agent_user(state: Path) -> None:
     """Where this is root: become the owner of the state folder, which is made for ``pos-agent`` if it is not there.
 
     Raises:
-        NeedsPerson: There is neither such a folder nor such a user.
         Refused: The folder cannot be used.
     """
     try:
         if os.geteuid() != 0:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.listdir(state)
             return
         if not state.exists():
             _make_folder(state)
@@ -45,8 +45,7 @@ def state_alone(state: Path) -> Iterator[None]:
     """Hold the state folder as the agent's user.
 
     Raises:
-        Refused: The daemon, or another such verb, works there.
-        NeedsPerson, Refused: As `become_agent_user`.
+        Refused: The daemon, or another such verb, works there; or as `become_agent_user`.
     """
     become_agent_user(state)
     lock = StateLock(state)
@@ -64,10 +63,8 @@ def state_alone(state: Path) -> Iterator[None]:
 
 
 def _make_folder(state: Path) -> None:
-    try:
-        user = pwd.getpwnam(AGENT_USER)
-    except KeyError as err:
-        hint = "install the package, or correct [paths] state in the configuration"
-        raise NeedsPerson(f"there is neither {state} nor a user {AGENT_USER}", hint=hint) from err
+    """As the package does; on a machine without its user the daemon is run as root, too."""
     state.mkdir(mode=0o700, parents=True)
-    os.chown(state, user.pw_uid, user.pw_gid)
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwnam(AGENT_USER)
+        os.chown(state, user.pw_uid, user.pw_gid)

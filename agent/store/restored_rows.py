@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from agent.store.database import Connection
 
 Value = int | float | str | bytes | None
-_OWN_TABLES: Final = frozenset({"entries", "meta", "outbox", "backups", "journals", "missing"})
+_OWN_TABLES: Final = frozenset({"entries", "clock_steps", "meta", "outbox", "backups", "journals", "missing"})
 _OF_THE_UNIT: Final = frozenset({"health_state", "health_faults"})
 _JOURNAL_DEVICE: Final = "journal"
 _LEFT_BEHIND: Final = frozenset(
     {
         *("journal_id", "journal_began_at", "journal_anchor", "schema_usable_from"),  # this file's own
-        *("running", "outbox_dropped", "backed_up_upto", "delivered_upto"),  # of the old file, or judged anew
+        # Of the old file and its medium, or judged anew:
+        *("running", "rebuild", "outbox_dropped", "backups_expected_since", "backed_up_upto", "delivered_upto"),
     }
 )
 _USABLE_FROM: Final = "schema_usable_from"
@@ -81,6 +82,7 @@ def prove(db: Connection, tell: Callable[[int], None] = lambda _done: None) -> P
 def remove_from(db: Connection, sequence: int) -> None:
     """Forget entries from ``sequence`` on: what held them turned out unusable, or they are after the wanted time."""
     db.execute("DELETE FROM entries WHERE sequence >= ?", (sequence,))
+    db.execute("DELETE FROM clock_steps WHERE sequence >= ?", (sequence,))
 
 
 def last_stored_by(db: Connection, at: datetime) -> int:
@@ -172,8 +174,13 @@ def _insert(db: Connection, name: str, table: TableRows) -> None:
 def begin_restored(db: Connection, lineage: Sequence[Journal], journal_id: str, base: Anchor, began: datetime) -> None:
     """Make it a journal of its own: ``journal_id`` continues the last of ``lineage`` after ``base``, as from ``began``.
 
-    Orders issued before ``began`` are refused from then on: some may have been taken by what was lost.
+    Orders issued before ``began`` are refused from then on: some may have been taken by what was lost. What the
+    snapshot concluded from entries that did not come back is forgotten, and concluded anew.
     """
     journals.write_lineage(db, lineage)
     journals.continue_journal(db, journal_id, base, began, cause="restored")
     marks.set_delivered(db, min(marks.marks(db).delivered, base.sequence))
+    db.execute(
+        "DELETE FROM batch_checks WHERE is_partial = 0 AND (settlement > ? OR compared_upto > ?)",
+        (base.sequence, base.sequence),
+    )
