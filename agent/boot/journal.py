@@ -21,7 +21,6 @@ from agent.store.transactions import CONFLICT, TransactionJournal
 from agent.trust.clock_trust import clock_trust
 from drivers.host.clock import read_kernel_clock
 
-
 log = structlog.get_logger("boot")
 
 

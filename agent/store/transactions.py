@@ -132,7 +132,7 @@ class TransactionJournal:
         return await self._database.read(_extent)
 
     async def recall_conflict(self, within_s: float) -> None:
-        """Alarm the newest contradicting entry if it was stored in the last ``within_s``: a crash may have kept it quiet.
+        """Alarm the newest contradicting entry, if stored in the last ``within_s``: a crash may have kept it quiet.
 
         Raises:
             StoreUnavailable: The journal cannot be read now.
