@@ -14,7 +14,7 @@ import agent
 from agent.boot.copies import build_copies, end_faults_of_former_targets
 from agent.boot.doors import build_doors
 from agent.boot.health import build_health
-from agent.boot.journal import build_keeping
+from agent.boot.journal import build_keeping, recall_conflict
 from agent.boot.link import birth_identity, build_link
 from agent.boot.machine import build_machine
 from agent.boot.orders import Around, build_orders
@@ -148,6 +148,7 @@ class _Agent:
         beginning = await self._database.write(_begin, worth=Worth.RUN)
         engine = self._build(beginning)
         await self._monitor.restore()
+        await recall_conflict(self._journal, self._monitor.snapshot().faults)
         await engine.restore()
         self._report_start(beginning)
         keep_good_copy(self._loaded)
@@ -195,7 +196,7 @@ class _Agent:
         )
         gauges = Gauges(clock, interval_s=uplink.metrics_interval_s if uplink else 60.0, sources=figures)
         soundness = watch_store(database, clock, self._report)
-        journal = TransactionJournal(
+        self._journal = journal = TransactionJournal(
             database,
             clock,
             bindings=frozenset((one.provider, one.mid, one.tid) for one in settings.binding),

@@ -131,6 +131,21 @@ class TransactionJournal:
         """First and last sequence; both 0 while the journal is empty."""
         return await self._database.read(_extent)
 
+    async def recall_conflict(self, within_s: float) -> None:
+        """Alarm the newest contradicting entry, if stored in the last ``within_s``: a crash may have kept it quiet.
+
+        Raises:
+            StoreUnavailable: The journal cannot be read now.
+        """
+        found = await self._database.read(
+            lambda db: db.execute(
+                "SELECT sequence, at FROM entries INDEXED BY conflicting_entries"
+                " WHERE conflict_with IS NOT NULL ORDER BY sequence DESC LIMIT 1"
+            ).fetchone()
+        )
+        if found is not None and self._clock.now().timestamp() - found[1] / 1000 < within_s:
+            self._alarm(CONFLICT, _contradicts(found[0]))
+
     async def verify(self) -> Verification:
         """Recompute the whole chain, in several short reads, as far as the journal reached when it began."""
         if self._verify is not None:
@@ -149,8 +164,11 @@ class TransactionJournal:
     def _conflict_stored(self, sequence: int) -> None:
         """Called by the writer's thread; the alarm is raised on the loop."""
         if self._loop is not None and not self._loop.is_closed():
-            detail = f"sequence {sequence} contradicts a recorded state of the same transaction"
-            self._loop.call_soon_threadsafe(self._alarm, CONFLICT, detail)
+            self._loop.call_soon_threadsafe(self._alarm, CONFLICT, _contradicts(sequence))
+
+
+def _contradicts(sequence: int) -> str:
+    return f"sequence {sequence} contradicts a recorded state of the same transaction"
 
 
 def _extent(db: Connection) -> tuple[int, int]:

@@ -178,6 +178,46 @@ def test_the_summary_counts_current_states_and_leaves_conflicts_out(journal: Jou
     assert Counter(kind for _, _, kind in sums)["qr_sale"] == 1
 
 
+def test_a_list_by_time_batch_state_and_stan(journal: Journal) -> None:
+    entries = _entries(journal)
+    first, last = entries[0]["at"], entries[-1]["at"]
+    middle = entries[len(entries) // 2]["at"]
+    for filters, belongs in (
+        ({"batch_no": "000003"}, lambda one: one["record"].get("batch_no") == "000003"),
+        ({"state": "declined"}, lambda one: one["record"]["state"] == "declined"),
+        ({"stan": journal.sent[1]["stan"]}, lambda one: one["record"].get("stan") == journal.sent[1]["stan"]),
+        ({"from_at": first}, lambda _: True),
+        ({"to_at": first}, lambda one: one["at"] < first),
+        ({"from_at": middle}, lambda one: one["at"] >= middle),
+        ({"from_at": middle, "to_at": last}, lambda one: middle <= one["at"] < last),
+        ({"from_at": "2001-01-01T00:00:00+08:00", "to_at": "2099-12-31T23:59:59.999999Z"}, lambda _: True),
+        ({"from_at": "2099-01-01T00:00:00Z"}, lambda _: False),
+        (
+            {"from_at": middle, "batch_no": "000003"},
+            lambda one: one["at"] >= middle and one["record"].get("batch_no") == "000003",
+        ),
+    ):
+        for newest_first in (False, True):
+            listed = journal.support.everything("transaction.list", 7, newest_first=newest_first, **filters)
+            expected = [one for one in entries if belongs(one)]
+            assert listed == (expected[::-1] if newest_first else expected), filters
+    summed = journal.support.everything("transaction.summary", 3, from_at="2099-01-01T00:00:00Z")
+    assert summed == []
+    everything = journal.support.everything("transaction.summary", 3)
+    assert journal.support.everything("transaction.summary", 3, from_at=first) == everything
+
+
+WRONG_TIMES = ["", "yesterday", "2026-11-21", "2026-11-21T10:00:00", "2026-13-21T10:00:00Z", 1763690400, [], True]
+
+
+@pytest.mark.parametrize("method", ["transaction.list", "transaction.summary"])
+@pytest.mark.parametrize("field", ["from_at", "to_at"])
+@pytest.mark.parametrize("value", WRONG_TIMES)
+def test_forms_of_times(journal: Journal, method: str, field: str, value: Any) -> None:
+    error = journal.support.refused(method, {field: value})
+    assert (error["code"], error["data"]["code"], error["data"]["field"]) == (-32602, "BAD_PARAMS", field)
+
+
 def test_reading_writes_nothing(journal: Journal) -> None:
     before = _entries(journal)
     for record in journal.sent[:3]:
