@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import agent
 from agent.errors import ConfigInvalid, NeedsPerson
-from agent.runtime.lean_imports import import_libraries
+from agent.runtime.lean_imports import forget, import_libraries
 
 if TYPE_CHECKING:
     import argparse
@@ -93,7 +93,6 @@ def _check_config(file: Path) -> int:
 
 
 def _run(file: Path) -> int:
-    from agent.boot import start
     from agent.config import load_or_last_good
 
     try:
@@ -101,6 +100,9 @@ def _run(file: Path) -> int:
     except ConfigInvalid as err:
         _print_problems(err)
         return EXIT_USAGE
+    forget("tomllib")
+    from agent.boot import start
+
     try:
         return start(loaded)
     except NeedsPerson as err:

@@ -23,6 +23,7 @@ from agent.journal_settings import Backup, Journal, Upload, backup_problems
 from agent.model_file import Model, read_model
 from agent.network_settings import Network, Reach, reach_problems
 from agent.runtime.durable_files import write_durably
+from agent.runtime.lean_imports import forget
 from agent.strict_toml import Reader, Unreadable, read_table
 
 log = structlog.get_logger("config")
@@ -181,7 +182,7 @@ def load_or_last_good(file: Path) -> Loaded:
 
 def good_copy_files(loaded: Loaded) -> dict[str, bytes | None]:
     """What the last good copy is made of: file name below ``paths.state`` → content; None where there must be none."""
-    import tomli_w  # noqa: PLC0415  # needed only when the configuration changed
+    import tomli_w  # noqa: PLC0415  # needed once, at a start
 
     return {GOOD_COPY: tomli_w.dumps(loaded.table).encode(), GOOD_MODEL: loaded.model_text}
 
@@ -190,7 +191,9 @@ def keep_good_copy(loaded: Loaded) -> None:
     """Write the last good copy when this configuration is another one; nothing is written otherwise."""
     if loaded.problems:
         return
-    for name, content in good_copy_files(loaded).items():
+    files = good_copy_files(loaded)
+    forget("tomli_w")
+    for name, content in files.items():
         path = Path(loaded.settings.paths.state) / name
         try:
             if content is None:

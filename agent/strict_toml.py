@@ -6,7 +6,6 @@ files; values are never repeated in a message, keys and expected forms are.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
 from pathlib import Path
@@ -33,6 +32,8 @@ def read_table(path: Path) -> dict[str, Any]:
     Raises:
         Unreadable: Missing, not permitted, not UTF-8, or not TOML (with line and column).
     """
+    import tomllib  # noqa: PLC0415  # the daemon reads TOML once; see lean_imports.forget
+
     try:
         table = tomllib.loads(path.read_bytes().decode("utf-8"))
         if not _is_deeper(table, MAX_DEPTH):

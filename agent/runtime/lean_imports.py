@@ -9,6 +9,7 @@ amounts are of Debian 12's Python with -OO, as `make bench` shows them.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import sys
 import types
@@ -80,10 +81,11 @@ def import_libraries() -> None:
     """Import what all of the daemon rests on; call it before any other import of these, and only as the daemon."""
     # ast, for signatures of C functions out of text; locale, for a child's output as text; ipaddress, for addresses in
     # brackets: 1.0 MB. inspect, for the text of a task that nobody prints, with dis: 0.8 MB.
-    with stand_ins("ast", "locale", "ipaddress", "inspect"):
+    with stand_ins("ast", "locale", "ipaddress", "inspect", "platform"):
         import asyncio  # noqa: F401, PLC0415
         import dataclasses  # noqa: PLC0415
         import pathlib  # noqa: F401, PLC0415
+        import uuid  # noqa: F401, PLC0415  # platform: 0.1 MB, to ask whether this is AIX
     # A dataclass without a docstring, and with -OO none has one, would get its signature for one.
     dataclasses.inspect = _NoSignatures("inspect")  # type: ignore[attr-defined]
     # typing_extensions: 0.3 MB; from Python 3.11 on ``typing`` has all that these two ask of it.
@@ -94,3 +96,10 @@ def import_libraries() -> None:
     with absent("typing_extensions"), stand_ins(*unused, *(f"msgspec.{part}" for part in _MSGSPEC_UNUSED)):
         import msgspec  # noqa: F401, PLC0415
         import structlog  # noqa: F401, PLC0415
+
+
+def forget(*names: str) -> None:
+    """Give back the memory of modules that were needed once: what is imported next is put into it."""
+    for name in [one for one in sys.modules if one.partition(".")[0] in names]:
+        del sys.modules[name]
+    gc.collect()  # a module and its functions refer to each other

@@ -23,9 +23,10 @@ from agent.uplink.inbound_queue import InboundQueue
 from agent.uplink.link_socket import LinkSocket, tune
 
 # paho imports urllib.request for a proxy branch that returns at once when PySocks is not installed; the module brings
-# http.client and email with it, 2 MB for ever. typing_extensions is asked for nothing that this Python's typing lacks.
+# http.client and email with it, 2 MB for ever. It asks platform whether this is Windows. typing_extensions is asked for
+# nothing that this Python's typing lacks.
 _unused = ("urllib.request",) if importlib.util.find_spec("socks") is None else ()
-with stand_ins(*_unused), absent("typing_extensions"):
+with stand_ins("platform", *_unused), absent("typing_extensions"):
     import aiomqtt
     import paho.mqtt.client as paho
     from paho.mqtt import MQTTException
