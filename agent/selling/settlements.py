@@ -20,7 +20,7 @@ from agent.contract.batch_totals import Comparison
 from agent.errors import StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
 from agent.selling.selling import Report
-from agent.store import batch_checks
+from agent.store import batch_checks, rebuild
 from agent.store.batch_checks import Batch, Check
 from agent.store.database import Database, Worth
 from agent.workflow.wake_up import wait_for
@@ -78,8 +78,11 @@ class SettlementWatch:
         """Compare what is due, and report what differs now.
 
         Raises:
-            StoreFull, StoreUnavailable: What is not compared yet stays due.
+            StoreFull, StoreUnavailable: What is not compared yet stays due; so does everything while entries come
+                back from a damaged file.
         """
+        if await self._database.read(rebuild.under_way) is not None:
+            raise StoreUnavailable("entries come back from a damaged file", hint="compare when all of them are there")
         if self._looked_upto is None:
             upto = await self._database.read(batch_checks.last_sequence)
             await self._look_at_all()

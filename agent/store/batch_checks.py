@@ -180,6 +180,13 @@ def differing(db: Connection) -> list[tuple[Batch, str]]:
     return [(Batch(binding, batch_no), difference) for binding, batch_no, difference in rows]
 
 
+def compare_again(db: Connection, upto: int | None = None) -> None:
+    """Every batch is due again; what was found at settlements after ``upto`` is forgotten: they are gone."""
+    db.execute("UPDATE batch_checks SET compared_upto = 0 WHERE compared_upto <> 0")
+    if upto is not None:
+        db.execute("DELETE FROM batch_checks WHERE settlement > ?", (upto,))
+
+
 def forget_removed(db: Connection, upto: int, removed: Iterable[Any]) -> None:
     """Retention takes the entries up to ``upto``, among them some of the batches ``removed`` (binding, batch_no)."""
     db.executemany("UPDATE batch_checks SET is_partial = 1 WHERE binding = ? AND batch_no = ?", removed)

@@ -25,6 +25,7 @@ ENTRIES_PER_READ: Final = 5_000
 MAX_MISSING: Final = 100
 _CHECK_WHOLE_BYTES: Final = 512 * 1024 * 1024
 _CACHE_KIB: Final = 2048
+_BEGINNING: Final = object()
 
 
 class Job(Struct, frozen=True):
@@ -97,7 +98,12 @@ def _entries(db: Connection, expected: Expected) -> Iterator[tuple[int, object, 
     after = expected.sequence
     query = "SELECT sequence, record, hash FROM entries WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
     while True:
+        db.execute("BEGIN")
+        begins = anchor(db)
         rows = db.execute(query, (after, expected.upto, ENTRIES_PER_READ)).fetchall()
+        db.execute("ROLLBACK")
+        if begins.sequence > after:  # retention has taken what comes next
+            yield begins.sequence, _BEGINNING, begins.hash
         yield from rows
         if len(rows) < ENTRIES_PER_READ:
             return
@@ -105,7 +111,10 @@ def _entries(db: Connection, expected: Expected) -> Iterator[tuple[int, object, 
 
 
 def _chain(entries: Iterator[tuple[int, object, object]], expected: Expected) -> Finding:
-    """The check itself, pure. After a hole the first entry's hash is taken as it is: what it follows from is gone."""
+    """The check itself, pure. After a hole the first entry's hash is taken as it is: what it follows from is gone.
+
+    In place of entries that retention takes meanwhile comes one with `_BEGINNING`: where the journal begins now.
+    """
     following, before = expected.sequence + 1, expected.hash
     upto, missing, damage, intact = expected.sequence, list[int](), None, True
 
@@ -117,6 +126,10 @@ def _chain(entries: Iterator[tuple[int, object, object]], expected: Expected) ->
             damage = f"entries {following} to {upto_sequence} are gone"
 
     for sequence, record, hash_ in entries:
+        if record is _BEGINNING and isinstance(hash_, bytes):
+            following, before = sequence + 1, hash_
+            upto = sequence if intact else upto
+            continue
         known_before: bytes | None = before
         if sequence > following:
             hole(sequence - 1)

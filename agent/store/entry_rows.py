@@ -15,7 +15,7 @@ from agent.contract.canonical_json import canonical_checked
 from agent.contract.journal_views import EntryItem
 from agent.contract.transaction import TransactionRecord
 from agent.contract.transaction_form import RecordFields
-from agent.store import times
+from agent.store import batch_checks, times
 from agent.store.transaction_append import INSERT_ONE, offer, row_of
 
 if TYPE_CHECKING:
@@ -33,8 +33,14 @@ def put_back(db: Connection, items: Iterable[EntryItem]) -> int:
     db.executemany(INSERT_ONE.replace("INSERT INTO", "INSERT OR IGNORE INTO"), rows)
     came_in = db.total_changes - before
     if came_in:
-        times.note_steps(db, min(row[0] for row in rows), max(row[0] for row in rows))
+        note_came_back(db, min(row[0] for row in rows), max(row[0] for row in rows))
     return came_in
+
+
+def note_came_back(db: Connection, first: int, last: int) -> None:
+    """Entries between these came in: what follows from them is concluded anew. A job for the writer."""
+    times.note_steps(db, first, last)
+    batch_checks.compare_again(db)
 
 
 def _row(item: EntryItem) -> tuple[Any, ...]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from agent.store import meta, times
+from agent.store import meta
 from agent.store.anchor import Anchor, move_anchor
+from agent.store.entry_rows import note_came_back
 from agent.store.transaction_append import INSERT_ONE
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def put_back_rows(db: Connection, rows: Iterable[Sequence[Any]], state: Rebuild)
     db.executemany(_IGNORING, values)
     came_in = db.total_changes - before
     if came_in:
-        times.note_steps(db, min(row[0] for row in values), max(row[0] for row in values))
+        note_came_back(db, min(row[0] for row in values), max(row[0] for row in values))
     put_state(db, msgspec.structs.replace(state, recovered=state.recovered + came_in))
     return came_in
 

@@ -17,7 +17,7 @@ import structlog
 
 from agent.errors import StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
-from agent.store import batch_checks, chain, times
+from agent.store import batch_checks, chain, rebuild, times
 from agent.store.anchor import Anchor, anchor, move_anchor
 from agent.store.database import Database, Worth
 from agent.store.marks import marks
@@ -55,8 +55,10 @@ class Beginning(NamedTuple):
 
 
 def beginning(db: Connection, keep_ms: int) -> Beginning:
-    """Look at the first few entries."""
+    """Look at the first few entries; none may leave while entries come back from a damaged file."""
     before = anchor(db)
+    if rebuild.under_way(db) is not None:
+        return Beginning(before, before)
     limit = min(times.last_passed(db, keep_ms), marks(db).protected)
     rows = db.execute(
         "SELECT sequence, record, hash FROM entries WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",

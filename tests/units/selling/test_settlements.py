@@ -9,15 +9,21 @@ from typing import Any
 
 import pytest
 
+from agent.contract.journal_views import EntryItem
 from agent.errors import StoreUnavailable, TransactionConflict
 from agent.selling.settlements import SettlementWatch
-from agent.store import batch_checks
+from agent.store import batch_checks, entry_rows, meta
 from agent.store.batch_checks import FAULTS_AT_MOST, Batch
 from agent.store.database import Worth
+from agent.store.transactions import TransactionFilters
 from tests.kit.manual_clock import ManualClock
 from tests.kit.store_records import BINDING, OpenJournal, open_journal, sale, settlement
 
 NOON, EVENING, NIGHT = (f"2026-11-21T{hour}:00:00+08:00" for hour in (12, 20, 23))
+UNDER_WAY = (
+    '{"files":[],"reason":"x","found_at":"x","journal_id":"x","parent":null,"base":2,"base_is_certain":true,'
+    '"anchor":0,"anchor_hash":"","known_hashes":[],"below":3}'
+)
 DEVICE = "batch-000001-10000001"
 
 
@@ -238,6 +244,25 @@ async def test_a_crash_between_the_record_and_its_comparison_passes_nothing_over
         written = store.database.metrics().commits
         assert await till.differs()
         assert store.database.metrics().commits == written
+
+
+async def test_while_entries_come_back_nothing_is_compared_and_then_everything_is(tmp_path: Path) -> None:
+    async with open_journal(tmp_path) as store:
+        till = Till(store)
+        await till.sell(10)
+        await till.settle(total((2, 30)))
+        assert await till.differs()
+        items = (await store.journal.list(TransactionFilters(), 10)).items
+    back = sale(amount_minor=20, stan="000900", local_at=NOON)
+    async with open_journal(tmp_path) as store:
+        till = Till(store, till.faults)
+        await store.database.write(lambda db: meta.put(db, "rebuild", UNDER_WAY), worth=Worth.RUN)
+        with pytest.raises(StoreUnavailable):
+            await till.watch.look()
+        item = EntryItem(90, items[0].at, back, items[0].hash)
+        await store.database.write(lambda db: entry_rows.put_back(db, [item]), worth=Worth.OUTBOX)
+        await store.database.write(lambda db: db.execute("DELETE FROM meta WHERE name = 'rebuild'"), worth=Worth.RUN)
+        assert not await till.differs()
 
 
 async def test_a_fault_whose_batch_is_gone_is_over(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ import pytest
 
 from agent.contract.transaction import decode_record
 from agent.errors import TransactionConflict
-from agent.store import batch_checks, marks, retention
+from agent.store import batch_checks, check_file, marks, rebuild, retention
 from agent.store.anchor import Anchor, anchor
 from agent.store.database import Worth
 from agent.store.retention import DAY_S, FIRST_AFTER_S, Retention, remove
+from agent.store.sqlite import open_readonly
 from agent.store.transactions import TransactionFilters
 from agent.store.unsettled import unsettled
 from tests.kit.manual_clock import ManualClock
@@ -268,6 +269,41 @@ async def test_verifying_goes_on_while_entries_leave(tmp_path: Path, monkeypatch
         assert await at.remove_old() == 50
         assert (await verifying).intact
         assert at.store.alarms == []
+
+
+@pytest.mark.parametrize("piece", [1, 3, 5000])
+async def test_a_child_that_checks_the_file_meanwhile_finds_it_whole(
+    tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pieces see the beginning move on; to take that for a hole would have the file set aside."""
+    monkeypatch.setattr(check_file, "ENTRIES_PER_READ", piece)
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 4)
+    async with kept(tmp_path) as at:
+        await at.days(60)
+        await at.copied(60)
+        checks = asyncio.create_task(asyncio.to_thread(_check_again_and_again, at.store.path, 30))
+        await at.remove_old()
+        for found in await checks:
+            assert (found.intact, found.upto_sequence, found.damage) == (True, 60, None)
+    reader = open_readonly(tmp_path / "agent.db")
+    expected = check_file.Expected(0, b"", {}, [], 60)  # as read before anything had left
+    assert check_file._chain(check_file._entries(reader, expected), expected).intact
+    reader.close()
+
+
+def _check_again_and_again(path: Path, times: int) -> list[check_file.Finding]:
+    return [check_file.check(path) for _ in range(times)]
+
+
+async def test_nothing_leaves_while_entries_come_back(tmp_path: Path) -> None:
+    state = rebuild.Rebuild((), "x", "x", "x", None, 20, True, 0, "", (), 5)
+    async with kept(tmp_path) as at:
+        await at.days(20)
+        await at.copied(20)
+        await at.store.database.write(lambda db: rebuild.put_state(db, state), worth=Worth.RUN)
+        assert await at.remove_old() == 0
+        await at.store.database.write(lambda db: rebuild.finish(db, [], None), worth=Worth.RUN)
+        assert await at.remove_old() == 10
 
 
 async def test_it_begins_half_an_hour_after_a_start_and_comes_again_once_a_day(tmp_path: Path) -> None:
