@@ -40,6 +40,7 @@ EXAMPLES: Final = (
     "config/machine.toml",
     "config/mosquitto.acl",
     "systemd/pos-agent-keypad.rules",
+    "systemd/pos-agent.service.d/backup-medium.conf",
     "systemd/pos-agent.service.d/broker-credentials.conf",
     "systemd/pos-agent.service.d/keypad-reports.conf",
 )

@@ -36,7 +36,7 @@ from agent.backup.sealing import Measured, seal
 from agent.backup.target import FolderTarget, Measure, Target
 from agent.contract.backup_views import BackupItem
 from agent.errors import AgentError, StoreUnavailable, TargetUnusable
-from agent.runtime.child_process import end_with_parent, read_job
+from agent.runtime.parent import end_with_parent, read_job
 from agent.store import backups, meta
 from agent.store.sqlite import Connection, DatabaseError, open_readonly, reason
 

@@ -15,9 +15,9 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from agent.backup.due import Due, Schedule, due, first_snapshot_in_s
 from agent.backup.job import (
     CHILD,
-    LARGEST_SEGMENT,
     Failed,
     FolderPlace,
     Job,
@@ -45,24 +45,11 @@ log = structlog.get_logger("backup")
 T = TypeVar("T")
 
 UNUSABLE: Final = "TXN-BKP-002"
-SOON_S: Final = 10.0
-"""After a start: a snapshot that was missed is made then, and not while everything else begins."""
 _GATHER_S: Final = 0.5
 _STORE_RETRY_S: Final = 5.0
 _DEADLINE_S: Final = 600.0
 _DEADLINE_PER_ENTRY_S: Final = 0.003
 _NOTHING_NEW: Final = "NOTHING_NEW"
-
-
-class Schedule(Struct, frozen=True):
-    """When what is made, in seconds; and how many days, weeks and months keep a snapshot."""
-
-    segment_entries: int
-    segment_after_s: float
-    snapshot_every_s: float
-    keep_daily: int
-    keep_weekly: int
-    keep_monthly: int
 
 
 class Shared(Struct, frozen=True):
@@ -185,42 +172,24 @@ class Copier:
                 now = self._shared.clock.monotonic()
                 if now < self._retry_at:
                     return self._retry_at - now
-                kind, wait_s = self._due(standing, now)
-                if kind is None:
-                    return wait_s
+                what = self._due(standing, now)
+                if what.kind is None:
+                    return what.wait_s
                 try:
-                    await self._make(kind, standing)
+                    await self._make(what.kind, standing)
                 except TargetUnusable:
                     self._retry_at = self._shared.clock.monotonic() + self._backoff.next_s()
 
-    def _due(self, standing: Standing, now: float) -> tuple[BackupKind | None, float]:
-        """What is due now; None and for how long there is time."""
+    def _due(self, standing: Standing, now: float) -> Due:
         schedule = self._shared.schedule
         if self._snapshot_due is None:
-            self._snapshot_due = now + max(SOON_S, self._snapshot_left_s(standing))
-        new = standing.last_entry - standing.covered_upto
-        if new <= 0:
+            self._snapshot_due = now + first_snapshot_in_s(schedule, standing, self._now_ms())
+        if standing.last_entry <= standing.covered_upto:
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = now
-        is_first = standing.snapshot_made_at_ms is None and new > LARGEST_SEGMENT  # many segments would be one snapshot
-        if now >= self._snapshot_due or is_first:
-            return "snapshot", 0.0
-        left_s = self._snapshot_due - now
-        if self._waiting_since is not None:
-            segment_left_s = self._waiting_since + schedule.segment_after_s - now
-            if new >= schedule.segment_entries or segment_left_s <= 0:
-                return "segment", 0.0
-            left_s = min(left_s, segment_left_s)
-        return None, left_s
-
-    def _snapshot_left_s(self, standing: Standing) -> float:
-        """Until the next snapshot, by the wall clock; one from the future says that the clock cannot be believed."""
-        every_s = self._shared.schedule.snapshot_every_s
-        if standing.snapshot_made_at_ms is None:
-            return 0.0
-        age_s = (self._now_ms() - standing.snapshot_made_at_ms) / 1000
-        return every_s - age_s if age_s >= 0 else every_s
+        waited_s = now - self._waiting_since if self._waiting_since is not None else 0.0
+        return due(schedule, standing, snapshot_in_s=self._snapshot_due - now, waited_s=waited_s)
 
     async def _make(self, kind: BackupKind, standing: Standing) -> BackupItem | None:
         """One file, and the row that makes it count; None when there was nothing new.

@@ -37,7 +37,8 @@ def build_copies(
     backup, terminal = settings.backup, settings.terminal
     if not (backup.folder or backup.server):
         return Copies(Backups((), database), ())
-    from agent.backup.copier import Copier, Schedule, Shared  # noqa: PLC0415  # where nothing is copied, nothing is loaded
+    from agent.backup.copier import Copier, Shared  # noqa: PLC0415  # where nothing is copied, nothing is loaded
+    from agent.backup.due import Schedule  # noqa: PLC0415
     from agent.backup.freshness import Freshness  # noqa: PLC0415
     from agent.backup.job import FolderPlace, Origin, Place, ServerPlace  # noqa: PLC0415
 

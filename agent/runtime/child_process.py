@@ -1,7 +1,7 @@
 """One piece of heavy work in a process of its own: its memory and its mistakes end with it.
 
 The job goes in as one line on its input, the result comes out as one line. Its input stays open as long as this process
-lives: a child that reads its end knows that nobody waits any more (`end_with_parent`). No shell, no environment of ours
+lives: a child that reads its end knows that nobody waits any more (``parent.py``). No shell, no environment of ours
 beyond what a Python of the same release needs.
 """
 
@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
@@ -80,29 +79,6 @@ async def stream_child(module: str, job: bytes, *, arguments: tuple[str, ...] = 
         await child.close()
     if code != 0:
         raise ChildFailed(f"{module} ended with {_how(code)}", hint="see the log for what it said")
-
-
-def end_with_parent() -> None:
-    """In a child, after its job was read: end at once, without a trace, when the parent is gone."""
-
-    def watch() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(0, _READ_BYTES):
-                pass
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
-def read_job() -> bytes:
-    """In a child: the job, without the line's end."""
-    parts = bytearray()
-    while not parts.endswith(b"\n"):
-        part = os.read(0, _READ_BYTES)
-        if not part:
-            break
-        parts += part
-    return bytes(parts).rstrip(b"\n")
 
 
 def _argv(module: str, arguments: tuple[str, ...]) -> list[str]:

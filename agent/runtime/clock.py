@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -34,6 +33,8 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, duration_s: float) -> None:
+        import asyncio  # noqa: PLC0415  # loaded already by whoever can await; children that only ask the time go without
+
         await asyncio.sleep(duration_s)
 
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from agent.runtime.child_process import end_with_parent, read_job
+from agent.runtime.parent import end_with_parent, read_job
 from agent.store import chain, journals
 from agent.store.anchor import anchor
 from agent.store.sqlite import Connection, DatabaseError, is_damage, open_readonly, reason

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from agent.runtime.boot_identity import UNKNOWN_BOOT
-from agent.runtime.child_process import read_job
 from agent.runtime.identifiers import uuid7
+from agent.runtime.parent import read_job
 from agent.store import chain, journals, meta, rebuild
 from agent.store.anchor import Anchor, anchor, move_anchor
 from agent.store.rebuild import Rebuild

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from agent.runtime.child_process import end_with_parent, read_job
+from agent.runtime.parent import end_with_parent, read_job
 from agent.store.rebuild import HASH_COLUMN, Rebuild, Span
 from agent.store.salvage import Salvage, missing_spans, row_to_put_back
 from agent.store.sqlite_pages import PageFile

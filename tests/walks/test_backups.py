@@ -1,4 +1,4 @@
-"""Backups by a real agent on real media: within seconds, and through full, write-protected, pulled-out media and kills."""
+"""Backups by a real agent on real media: within seconds, through full, protected and pulled-out media and kills."""
 
 from __future__ import annotations
 

@@ -12,9 +12,7 @@ import pytest
 from agent.errors import ChildFailed
 from agent.runtime.child_process import run_child
 
-_PREAMBLE = (
-    "from agent.runtime.child_process import end_with_parent, read_job\nimport os, sys, time\njob = read_job()\n"
-)
+_PREAMBLE = "from agent.runtime.parent import end_with_parent, read_job\nimport os, sys, time\njob = read_job()\n"
 
 
 @pytest.fixture(name="module")

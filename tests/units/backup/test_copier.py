@@ -1,0 +1,130 @@
+"""One target kept up to date: when what is made, how a failure is told and tried again, and what an order does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.backup import age
+from agent.backup.copier import Copier, Shared
+from agent.backup.copies import Backups
+from agent.backup.due import Schedule
+from agent.backup.job import FolderPlace, Origin
+from agent.errors import NotFound, TargetUnusable
+from agent.runtime.backoff import Backoff
+from agent.runtime.clock import SystemClock
+from tests.kit.store_records import OpenJournal, open_journal, sale
+
+KEY = age.present().generate()
+SCHEDULE = Schedule(5, 3600.0, 86400.0, 7, 4, 12)
+
+
+class Bench:
+    """A store, a folder, and a copier between them."""
+
+    def __init__(self, store: OpenJournal, media: Path, schedule: Schedule = SCHEDULE) -> None:
+        self.store = store
+        self.media = media
+        self.reports: list[tuple[str, str, bool]] = []
+        self.snapshots = 0
+        shared = Shared(
+            database=store.database,
+            path=str(store.path),
+            origin=Origin("shop-1", "T-0001", "SN1", "0.1.0"),
+            recipients=(KEY.public,),
+            schedule=schedule,
+            targets=("card",),
+            clock=SystemClock(),
+            children=asyncio.Semaphore(2),
+            report=lambda code, device, active, _detail: self.reports.append((code, device, active)),
+            on_snapshot=self._on_snapshot,
+        )
+        self.copier = Copier(FolderPlace("card", str(media)), shared, Backoff(0.05, 0.1))
+        store.database.after_transactions(self.copier.wake)
+        self.running: asyncio.Task[None] | None = None
+
+    def _on_snapshot(self) -> None:
+        self.snapshots += 1
+
+    def begin(self) -> None:
+        self.running = asyncio.create_task(self.copier.run())
+
+    async def sell(self, count: int) -> None:
+        for _ in range(count):
+            await self.store.store(sale())
+
+    def files(self, kind: str = "") -> int:
+        return len(list(self.media.rglob(f"{kind}*.age")))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.wait([self.running])
+
+
+@pytest.fixture(name="bench")
+async def _bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    (tmp_path / "media").mkdir()
+    async with open_journal(tmp_path) as store:
+        bench = Bench(store, tmp_path / "media")
+        yield bench
+        await bench.close()
+
+
+async def test_enough_new_entries_make_a_segment_at_once(bench: Bench) -> None:
+    bench.begin()
+    await bench.sell(4)
+    await asyncio.sleep(1.0)  # longer than it gathers
+    assert bench.files() == 0
+    await bench.sell(1)
+    await bench.until(lambda: bench.files("segment") == 1)
+    await bench.until(lambda: bench.reports == [("TXN-BKP-002", "card", False)])
+    item = await bench.copier.item()
+    assert (item.backed_up_upto, item.problem, item.last_verified_at) == (5, None, None)
+
+
+async def test_an_order_makes_it_now_and_says_what_was_made(bench: Bench) -> None:
+    assert await bench.copier.make("segment") == []
+    await bench.sell(2)
+    (segment,) = await bench.copier.make("segment")
+    (snapshot,) = await bench.copier.make("snapshot")
+    assert (segment.kind, segment.from_seq, segment.upto_seq) == ("segment", 1, 2)
+    assert (snapshot.kind, snapshot.from_seq, snapshot.upto_seq) == ("snapshot", 1, 2)
+    assert bench.snapshots == 1
+    assert await bench.copier.make("segment") == []
+
+
+async def test_a_failure_is_told_once_and_tried_again_until_it_works(bench: Bench) -> None:
+    away = bench.media.with_name("away")
+    bench.media.rename(away)
+    bench.begin()
+    await bench.sell(5)
+    await bench.until(lambda: bench.reports == [("TXN-BKP-002", "card", True)])
+    with pytest.raises(TargetUnusable, match="No such file"):
+        await bench.copier.make("segment")
+    assert (await bench.copier.item()).problem is not None
+    assert len(bench.reports) == 1
+    away.rename(bench.media)
+    await bench.until(lambda: bench.reports[1:] == [("TXN-BKP-002", "card", False)])
+    assert (await bench.copier.item()).backed_up_upto == 5
+
+
+async def test_a_target_is_found_or_refused_by_its_name(bench: Bench) -> None:
+    backups = Backups([bench.copier], bench.store.database)
+    await bench.sell(1)
+    assert [one.target for one in (await backups.make("segment", None)).files] == ["card"]
+    for act in (backups.make("segment", "vault"), backups.verify("0192f6d0-7c1e-7000-8000-000000000001")):
+        with pytest.raises(NotFound):
+            await act
+    with pytest.raises(TargetUnusable, match="no place"):
+        await Backups((), bench.store.database).make("segment", None)
+    page = await backups.page(10, None)
+    assert ([one.file.count("/") for one in page.items], page.next_cursor, len(page.targets)) == ([3], None, 1)
