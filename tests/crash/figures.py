@@ -25,6 +25,7 @@ KINDS = (
     "tests/crash/test_kill_under_load.py",
     "tests/crash/test_store_kill.py",
     "tests/crash/test_power_cut.py",
+    "tests/crash/test_collector.py",
 )
 
 

@@ -52,10 +52,12 @@ class CollectorProcess:
         out: IO[str] | None = self.process.stdout
         assert out is not None
         for line in out:
+            if line == "{\n":
+                break  # the document of an error
             found: dict[str, Any] = json.loads(line)
             if found["event"] == event:
                 return found
-        raise AssertionError(f"ended without {event}: {self.process.communicate()[1]}")
+        raise AssertionError(f"ended without {event}: {self.process.communicate(timeout=END_S)}")
 
     def kill(self) -> None:
         """SIGKILL."""
