@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import json
 import signal
 import subprocess
@@ -20,7 +22,8 @@ def new_key(folder: Path, roles: str = "collector") -> Path:
     """A private key file."""
     person = f"person-{roles}"
     words = ["--out", str(folder), "--person", person, "--organisation", "a", "--roles", roles]
-    assert main(["fleet", "keys", "new", *words]) == 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["fleet", "keys", "new", *words]) == 0
     return folder / f"{person}.key.json"
 
 

@@ -38,8 +38,8 @@ without a hole. Several collectors with one --share divide the work over one sto
 """
 _EPILOG = """\
 for example: posctl fleet collect --broker broker.example:8883 --ca ca.pem --site shop-1 \\
-                 --store sqlite:///var/lib/collector/shop-1.db --key collector.key.json
-stores: sqlite:///PATH, a plain path, or postgresql://USER@HOST/DATABASE (needs psycopg)
+                 --store /var/lib/collector/shop-1.db --key collector.key.json
+stores: a path, sqlite:///PATH (so sqlite:////var/… is absolute), or postgresql://USER@HOST/DATABASE (needs psycopg)
 Ctrl-C, SIGTERM or --for ends it in order; exit 0. A broker or a store that goes away is waited for.
 """
 
