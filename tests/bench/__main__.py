@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from tests.bench import acks, drain, flash, growth, health_round, idle_report, ping, startup
+from tests.bench import acks, collector, drain, flash, growth, health_round, idle_report, ping, startup
 from tests.bench.row import Row, print_rows
 
 FIGURES: dict[str, Callable[[], list[Row]]] = {
@@ -22,6 +22,7 @@ FIGURES: dict[str, Callable[[], list[Row]]] = {
     "flash": flash.report,
     "ping": ping.report,
     "drain": drain.report,
+    "collector": collector.report,
     "startup": startup.report,
     "health": health_round.report,
     "idle": idle_report.report,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import json
 import signal
 import subprocess
@@ -20,7 +22,8 @@ def new_key(folder: Path, roles: str = "collector") -> Path:
     """A private key file."""
     person = f"person-{roles}"
     words = ["--out", str(folder), "--person", person, "--organisation", "a", "--roles", roles]
-    assert main(["fleet", "keys", "new", *words]) == 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["fleet", "keys", "new", *words]) == 0
     return folder / f"{person}.key.json"
 
 
@@ -52,10 +55,12 @@ class CollectorProcess:
         out: IO[str] | None = self.process.stdout
         assert out is not None
         for line in out:
+            if line == "{\n":
+                break  # the document of an error
             found: dict[str, Any] = json.loads(line)
             if found["event"] == event:
                 return found
-        raise AssertionError(f"ended without {event}: {self.process.communicate()[1]}")
+        raise AssertionError(f"ended without {event}: {self.process.communicate(timeout=END_S)}")
 
     def kill(self) -> None:
         """SIGKILL."""

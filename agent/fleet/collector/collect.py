@@ -38,8 +38,8 @@ without a hole. Several collectors with one --share divide the work over one sto
 """
 _EPILOG = """\
 for example: posctl fleet collect --broker broker.example:8883 --ca ca.pem --site shop-1 \\
-                 --store sqlite:///var/lib/collector/shop-1.db --key collector.key.json
-stores: sqlite:///PATH, a plain path, or postgresql://USER@HOST/DATABASE (needs psycopg)
+                 --store /var/lib/collector/shop-1.db --key collector.key.json
+stores: a path, sqlite:///PATH (so sqlite:////var/… is absolute), or postgresql://USER@HOST/DATABASE (needs psycopg)
 Ctrl-C, SIGTERM or --for ends it in order; exit 0. A broker or a store that goes away is waited for.
 """
 
@@ -104,15 +104,16 @@ class _Collecting:
         self._args, self._screen, self._share = args, screen, share
         self._collector = Collector(ledger, signer, tell=self._tell, trouble=self._trouble)
         self._last_trouble = ""
+        self._begun = False
+        self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop, stop = asyncio.get_running_loop(), self._stop
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         progress = asyncio.create_task(self._progress())
         try:
-            await self._follow(stop)
+            await self._follow()
         finally:
             progress.cancel()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,21 +127,15 @@ class _Collecting:
             self._screen.line("ended; " + ", ".join(f"{number:,} {name}" for name, number in facts.items()))
         return 0
 
-    async def _follow(self, stop: asyncio.Event) -> None:
+    async def _follow(self) -> None:
         """Open links one after the other until it is time to stop; the first one must come up."""
-        loop = asyncio.get_running_loop()
-        begun = False
+        stop = self._stop
         while not stop.is_set():
             try:
                 async with linked(self._args, self._broker()) as link:
-                    await self._subscribe(link)
-                    if not begun and self._args.for_s is not None:
-                        loop.call_later(self._args.for_s, stop.set)
-                    begun, self._last_trouble = True, ""
-                    self._event("collecting", f"collecting {self._whose()} into {_shown(self._args.store)}")
-                    await self._collector.run(link, stop)
+                    await self._collector.run(link, self._subscribe(link), stop)
             except Unavailable as err:
-                if not begun:
+                if not self._begun:
                     raise
                 self._trouble(err.message)
             with contextlib.suppress(TimeoutError):
@@ -162,6 +157,10 @@ class _Collecting:
                     reason="BROKER_REFUSED",
                     hint="its access list must let the collector read it; --alone where it has no shared subscriptions",
                 )
+        if not self._begun and self._args.for_s is not None:
+            asyncio.get_running_loop().call_later(self._args.for_s, self._stop.set)
+        self._begun, self._last_trouble = True, ""
+        self._event("collecting", f"collecting {self._whose()} into {_shown(self._args.store)}")
 
     def _whose(self) -> str:
         whose = "every site" if self._args.every_site else f"site {self._args.site}"

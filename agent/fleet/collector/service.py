@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -68,8 +68,12 @@ class Collector:
         self._acks: dict[_AckKey, bytes] = {}  # the latest of each journal
         self._ack_came = asyncio.Event()
 
-    async def run(self, link: Link, stop: asyncio.Event) -> None:
+    async def run(self, link: Link, subscribe: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
         """Work until ``stop``, or until the link is lost.
+
+        Args:
+            subscribe: Is awaited while messages are taken already: retained ones come before the last SUBACK, and a
+                link that nobody reads from does not read.
 
         Raises:
             LinkDown: Open a new link and call again; acknowledgements that did not arrive go out there.
@@ -81,6 +85,7 @@ class Collector:
         tasks = [
             asyncio.create_task(one, name=name)
             for name, one in {
+                "subscribe": subscribe,
                 "receive": self._receive(link),
                 "post": self._post(link),
                 "publish": self._publish(link),
@@ -89,7 +94,9 @@ class Collector:
             }.items()
         ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if done == {tasks[0]} and tasks[0].exception() is None:
+                await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()

@@ -17,6 +17,7 @@ _WORDS: Final = {"serial": "INTEGER PRIMARY KEY", "integer": "INTEGER", "bytes":
 _BUSY_S: Final = 60.0  # another collector of this machine may be in a long commit
 _CACHE_KIB: Final = 65_536
 _CHECKPOINT_PAGES: Final = 8_192
+_ABSOLUTE: Final = "sqlite:///PATH: an absolute path has four slashes, sqlite:////var/…"
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -30,13 +31,13 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, create: bool) -> None:
         if not create and not path.is_file():
-            raise BadRequest(f"there is no store at {path}", field="--store")
+            raise BadRequest(f"there is no store at {path}", field="--store", hint=_ABSOLUTE)
         self._path = path
         with self._translated():
             try:
                 self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             except sqlite3.OperationalError as err:
-                raise BadRequest(f"cannot open {path}: {err}", field="--store") from err
+                raise BadRequest(f"cannot open {path}: {err}", field="--store", hint=_ABSOLUTE) from err
             try:
                 self._prepare(create=create)
             except (sqlite3.Error, AgentError):

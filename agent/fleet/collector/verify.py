@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import NamedTuple
 
 from agent.fleet.collector import reading
@@ -36,7 +37,7 @@ def _verify(args: argparse.Namespace, screen: Screen) -> int:
             verdicts = []
             total = 0
             for held in reading.journals(session):
-                verdicts.append(check(session, held, gaps.get(held.place.number, []), screen))
+                verdicts.append(check(session, held, gaps.get(held.place.number, []), screen.progress))
                 total += verdicts[-1].checked
     finally:
         database.close()
@@ -70,7 +71,7 @@ def _verify(args: argparse.Namespace, screen: Screen) -> int:
     return 1 if bad else 0
 
 
-def check(session: Session, held: Held, gaps: list[Recorded], screen: Screen) -> Verdict:
+def check(session: Session, held: Held, gaps: list[Recorded], progress: Callable[[str], None]) -> Verdict:
     """Recompute one journal's chain over its own entries."""
     journal = held.journal
     open_gaps = {gap.upto_seq + 1: gap for gap in gaps if gap.filled_ms is None}
@@ -84,7 +85,7 @@ def check(session: Session, held: Held, gaps: list[Recorded], screen: Screen) ->
     for entry in reading.entries(session, held.place.number):
         number += 1
         if number % _PROGRESS_ROWS == 0:
-            screen.progress(f"{held.site}/{held.terminal}: {number:,} of {held.entries:,} entries")
+            progress(f"{held.site}/{held.terminal}: {number:,} of {held.entries:,} entries")
         gap = open_gaps.get(entry.sequence)
         if gap is not None and at == gap.from_seq - 1 and entry.hash == gap.after_hash:
             chain, at = entry.hash, entry.sequence  # what it follows is gone: its own hash is all there is

@@ -95,6 +95,18 @@ def alone(own_broker: Broker, tmp_path: Path, key: Path) -> Iterator[CollectorPr
         yield collector
 
 
+async def test_a_site_whose_births_fill_the_line_is_collected_all_the_same(
+    own_broker: Broker, tmp_path: Path, key: Path
+) -> None:
+    async with subscribe(own_broker) as watcher:
+        for number in range(150):
+            book = Book(f"T-{number:04d}")
+            await watcher.publish(f"pos/v1/S-01/{book.terminal}/agent/birth", book.birth("S-01"), retain=True)
+    with CollectorProcess(own_broker.port, str(tmp_path / "c.db"), key):
+        async with Swarm(own_broker.port, 3, entries=10) as swarm:
+            await swarm.all_delivered(30)
+
+
 async def test_an_ack_says_what_is_held_and_is_not_retained(
     own_broker: Broker, alone: CollectorProcess, key: Path
 ) -> None:
