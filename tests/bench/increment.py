@@ -53,7 +53,7 @@ class _Till:
     """Records at a steady rate, for ever; ``waits_s`` since `fresh`."""
 
     def __init__(self, journal: TransactionJournal) -> None:
-        self._journal = journal
+        self.journal = journal
         self.waits_s: list[float] = []
 
     async def run(self) -> None:
@@ -63,7 +63,7 @@ class _Till:
             await asyncio.sleep(max(due - time.perf_counter(), 0))
             number += 1
             began = time.perf_counter()
-            await self._journal.submit(record(stan=f"{number % 1_000_000:06d}"))
+            await self.journal.submit(record(stan=f"{number % 1_000_000:06d}"))
             self.waits_s.append(time.perf_counter() - began)
             due = max(due, began)
 
@@ -100,8 +100,12 @@ async def _seal(path: Path, place: FolderPlace, recipient: str, kind: BackupKind
 async def _raw(program: str, path: Path, to: Path) -> int:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program + _SYNC, str(path), str(to))
     assert await process.wait() == 0
-    size_bytes = to.stat().st_size
-    to.unlink()
+    return await asyncio.to_thread(_take_away, to)
+
+
+def _take_away(file: Path) -> int:
+    size_bytes = file.stat().st_size
+    file.unlink()
     return size_bytes
 
 
@@ -126,11 +130,12 @@ async def _measure(folder: Path) -> dict[str, Copy]:
         till.waits_s.clear()
         await asyncio.sleep(IDLE_S)
         seen["nothing else"] = Copy(0.0, 0, till.p99_ms())
-        after = ENTRIES - NEW
-        # Sealed is what follows `after`, at most 10,000 entries: those that were sold meanwhile are in it, too.
-        seen["increment"] = await _measured(
-            till, lambda: _seal(path, place, recipient, "segment", after), times=INCREMENTS
-        )
+
+        async def newest() -> int:
+            _first, last = await till.journal.extent()
+            return await _seal(path, place, recipient, "segment", last - NEW)
+
+        seen["increment"] = await _measured(till, newest, times=INCREMENTS)
         seen["full copy"] = await _measured(till, lambda: _seal(path, place, recipient, "snapshot", 0))
         seen["VACUUM INTO"] = await _measured(till, lambda: _raw(_VACUUM, path, folder / "raw"))
         seen["backup API"] = await _measured(till, lambda: _raw(_BACKUP, path, folder / "raw"))
