@@ -119,10 +119,7 @@ async def _measured(till: _Till, work: Callable[[], Awaitable[int]], times: int 
     return Copy(statistics.median(took), size_bytes, till.p99_ms())
 
 
-async def _measure(folder: Path) -> dict[str, Copy]:
-    path = big_journal.make(folder, ENTRIES)
-    card = folder / "card"
-    card.mkdir()
+async def _measure(path: Path, card: Path) -> dict[str, Copy]:
     place, recipient = FolderPlace("card", str(card)), present().generate().public
     seen: dict[str, Copy] = {}
     async with _selling(path) as till:
@@ -137,15 +134,17 @@ async def _measure(folder: Path) -> dict[str, Copy]:
 
         seen["increment"] = await _measured(till, newest, times=INCREMENTS)
         seen["full copy"] = await _measured(till, lambda: _seal(path, place, recipient, "snapshot", 0))
-        seen["VACUUM INTO"] = await _measured(till, lambda: _raw(_VACUUM, path, folder / "raw"))
-        seen["backup API"] = await _measured(till, lambda: _raw(_BACKUP, path, folder / "raw"))
+        seen["VACUUM INTO"] = await _measured(till, lambda: _raw(_VACUUM, path, card.with_name("raw")))
+        seen["backup API"] = await _measured(till, lambda: _raw(_BACKUP, path, card.with_name("raw")))
     return seen
 
 
 def report() -> list[Row]:
     """One full copy, the median of several increments; prints all of them."""
     with tempfile.TemporaryDirectory(prefix="pos-bench-") as name:
-        seen = asyncio.run(_measure(Path(name)))
+        card = Path(name) / "card"
+        card.mkdir()
+        seen = asyncio.run(_measure(big_journal.make(Path(name), ENTRIES), card))
     print(f"{ENTRIES:,} entries, {NEW:,} of them new; {RECORDS_PER_S:g} records a second meanwhile")
     print(f"{'':>14} {'s':>8} {'MB':>9} {'p99 ms':>8}")
     for what, one in seen.items():
