@@ -1,16 +1,18 @@
 """The wall clock: what the kernel says of its error, and whether it jumped. Setting it is not ours.
 
-Source: ``adjtimex(2)``, read only. Python has no call for it, so ``ctypes`` is loaded at the first question. A jump is
-a step of the wall clock against the time since boot, suspended time included; slow correction is none.
+Source: ``adjtimex(2)``, read only. Python has no call for it: it is made through cffi's backend where a library has
+loaded that already (PyNaCl does), else ``ctypes`` is loaded at the first question, for 0.35 MB more. A jump is a step
+of the wall clock against the time since boot, suspended time included; slow correction is none.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from drivers.host_contract import ClockReading, KernelClock
 
@@ -26,14 +28,29 @@ class _Adjtimex(Protocol):
 
 
 def _load() -> tuple[_Adjtimex, bytearray, object] | None:
-    import ctypes  # noqa: PLC0415  # 0.35 MB that only a terminal which asks for its clock pays
-
     memory = bytearray(_TIMEX_BYTES)  # all zero: modes = 0 only reads
+    backend = sys.modules.get("_cffi_backend")
     try:
-        call = ctypes.CDLL(None).adjtimex
-    except (OSError, AttributeError):
+        call, buffer = _by_cffi(backend, memory) if backend is not None else _by_ctypes(memory)
+    except (OSError, AttributeError, TypeError):
         return None
-    return call, memory, (ctypes.c_char * _TIMEX_BYTES).from_buffer(memory)
+    return call, memory, buffer
+
+
+def _by_cffi(backend: Any, memory: bytearray) -> tuple[_Adjtimex, object]:
+    """What generated bindings do, by hand: ``int adjtimex(char *)`` of the C library that is loaded."""
+    char = backend.new_primitive_type("char")
+    pointer, number = backend.new_pointer_type(char), backend.new_primitive_type("int")
+    library = backend.load_library(None, 0)
+    call = library.load_function(backend.new_function_type((pointer,), number, False), "adjtimex")
+    buffer = backend.from_buffer(backend.new_array_type(pointer, None), memory)
+    return call, buffer
+
+
+def _by_ctypes(memory: bytearray) -> tuple[_Adjtimex, object]:
+    import ctypes  # noqa: PLC0415
+
+    return ctypes.CDLL(None).adjtimex, (ctypes.c_char * _TIMEX_BYTES).from_buffer(memory)
 
 
 class _Kernel:

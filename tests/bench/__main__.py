@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from tests.bench import acks, collector, drain, flash, growth, health_round, idle_report, ping, startup
+from tests.bench import acks, collector, drain, flash, growth, health_round, idle_report, increment, ping, startup
 from tests.bench.row import Row, print_rows
 
 FIGURES: dict[str, Callable[[], list[Row]]] = {
@@ -19,6 +19,7 @@ FIGURES: dict[str, Callable[[], list[Row]]] = {
     "slow-acks": partial(acks.report, delay_ms=3.0),
     "slowest-acks": partial(acks.report, delay_ms=8.0),
     "growth": growth.report,
+    "increment": increment.report,
     "flash": flash.report,
     "ping": ping.report,
     "drain": drain.report,

@@ -28,6 +28,7 @@ KINDS = (
     "tests/crash/test_copies_killed.py",
     "tests/crash/test_restore_cut_off.py",
     "tests/crash/test_collector.py",
+    "tests/crash/test_delivery_killed.py",
 )
 
 

@@ -151,7 +151,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
         parent = parent.parent
     # Everything is imported before the change of user: the interpreter itself may lie where only root can read.
     script = (
-        "import os\nfrom pathlib import Path\nfrom agent.config import load\nos.setuid(65534)\n"
+        "import os, tomllib\nfrom pathlib import Path\nfrom agent.config import load\nos.setuid(65534)\n"
         f"try:\n    load(Path({str(file)!r}))\nexcept Exception as err:\n    print(err)\n"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)

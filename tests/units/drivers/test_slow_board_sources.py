@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from drivers.host.clock import ClockSource, read_kernel_clock
 from drivers.host.power import PowerSource
 from drivers.host.storage import StorageSource
 from drivers.host_contract import Ext4Errors, FlashWear, KernelClock
+from tests.kit.agent_process import ROOT
 from tests.kit.host_tree import HostTree
 
 
@@ -33,6 +36,18 @@ def test_the_running_kernel_tells_the_error_of_its_clock_and_nothing_jumped() ->
     assert reading.kernel.status == kernel.status
     assert reading.jump_s == 0.0
     assert reading.wall_s == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.parametrize("libraries", ["", "import nacl.bindings;"], ids=["ctypes", "what PyNaCl has loaded"])
+def test_the_kernel_is_asked_in_either_way(libraries: str) -> None:
+    program = (
+        f"import sys; {libraries} from drivers.host.clock import read_kernel_clock;"
+        " told = read_kernel_clock(); print(told.status, told.max_error_us >= 0, 'ctypes' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    kernel = read_kernel_clock()
+    assert kernel is not None
+    assert done.stdout.split() == [str(kernel.status), "True", str(not libraries)]
 
 
 class _Clocks:
