@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from agent.contract.transaction_form import Total
 from agent.contract.transaction_states import MONEY_COUNTS
@@ -23,8 +25,11 @@ CREDITS: Final = frozenset({"sale_void", "completion_void", "refund"})
 COUNTED_TYPES: Final = DEBITS | CREDITS
 COUNTED_STATES: Final = MONEY_COUNTS
 
+Side = tuple[int, int]
+"""Count and sum of debits or credits in one currency."""
 
-class Settlement(NamedTuple):
+
+class Settlement(Struct, frozen=True):
     """An approved settlement that still is one. ``closes``: it was balanced, so that its batch ends with it."""
 
     sequence: int
@@ -33,7 +38,7 @@ class Settlement(NamedTuple):
     totals: tuple[Total, ...]
 
 
-class Counted(NamedTuple):
+class Counted(Struct, frozen=True):
     """A transaction of a batch as it is now. ``first_sequence``, ``first_at``: of the first entry recorded of it."""
 
     type: str
@@ -41,13 +46,6 @@ class Counted(NamedTuple):
     amount_minor: int
     first_sequence: int
     first_at: datetime
-
-
-class Side(NamedTuple):
-    """Debits or credits in one currency."""
-
-    number: int = 0
-    minor: int = 0
 
 
 class Sums:
@@ -58,21 +56,19 @@ class Sums:
 
     def add(self, one: Counted) -> None:
         """Count one more; its type is one of `COUNTED_TYPES`."""
-        key = (one.currency, one.type in DEBITS)
-        before = self._sides.get(key, Side())
-        self._sides[key] = Side(before.number + 1, before.minor + one.amount_minor)
+        self._add(one.currency, 1, one.amount_minor, is_debit=one.type in DEBITS)
 
     def add_total(self, total: Total) -> None:
         """Count a settlement's line; a currency may have several."""
-        for is_debit, count, minor in (
-            (True, total.debit_count, total.debit_minor),
-            (False, total.credit_count, total.credit_minor),
-        ):
-            before = self._sides.get((total.currency, is_debit), Side())
-            self._sides[total.currency, is_debit] = Side(before.number + count, before.minor + minor)
+        self._add(total.currency, total.debit_count, total.debit_minor, is_debit=True)
+        self._add(total.currency, total.credit_count, total.credit_minor, is_debit=False)
+
+    def _add(self, currency: str, count: int, minor: int, *, is_debit: bool) -> None:
+        count_before, minor_before = self.side(currency, is_debit=is_debit)
+        self._sides[currency, is_debit] = (count_before + count, minor_before + minor)
 
     def side(self, currency: str, *, is_debit: bool) -> Side:
-        return self._sides.get((currency, is_debit), Side())
+        return self._sides.get((currency, is_debit), (0, 0))
 
     def currencies(self) -> set[str]:
         return {currency for currency, _ in self._sides}
@@ -131,4 +127,4 @@ def _difference(journal: Sums, said: Sums) -> str | None:
 
 
 def _text(debits: Side, credit: Side) -> str:
-    return f"debits {debits.number} = {debits.minor}, credits {credit.number} = {credit.minor}"
+    return f"debits {debits[0]} = {debits[1]}, credits {credit[0]} = {credit[1]}"

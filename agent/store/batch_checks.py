@@ -50,7 +50,7 @@ class Check(Struct, frozen=True):
     is_partial: bool = False
 
 
-class Page(NamedTuple):
+class Page(Struct, frozen=True):
     """``upto``: entries that have been looked at."""
 
     batches: list[Batch]
@@ -115,7 +115,7 @@ def settlements(db: Connection, batch: Batch) -> list[Settlement]:
     return found
 
 
-class Piece(NamedTuple):
+class Piece(Struct, frozen=True):
     """``upto``: where to go on; None when that was the last piece."""
 
     transactions: list[Counted]

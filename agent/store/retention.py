@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import structlog
+from msgspec import Struct
 
 from agent.errors import StoreFull, StoreUnavailable
 from agent.runtime.clock import Clock
@@ -38,7 +39,7 @@ _REST: Final = 10.0
 _UNRESOLVED: Final = "('unknown', 'reversing', 'reversal_failed')"
 
 
-class Beginning(NamedTuple):
+class Beginning(Struct, frozen=True):
     """What may leave next.
 
     Attributes:

@@ -25,13 +25,6 @@ class Stretch(NamedTuple):
     last: int
 
 
-class Span(NamedTuple):
-    """All entries of a span of time have sequences from ``first`` to ``last``; none is there when last < first."""
-
-    first: int
-    last: int
-
-
 def is_step(before_ms: int, at_ms: int) -> bool:
     """Does a new stretch begin with an entry stored at ``at_ms``, after one stored at ``before_ms``?"""
     return at_ms < before_ms or at_ms > before_ms + LEAP_MS
@@ -72,15 +65,18 @@ def stretches(db: Connection) -> Iterator[Stretch]:
         yield Stretch(first, last)
 
 
-def span(db: Connection, from_ms: int | None, to_ms: int | None) -> Span:
-    """Where entries stored from ``from_ms`` on and before ``to_ms`` are; between them may be some of other times."""
+def span(db: Connection, from_ms: int | None, to_ms: int | None) -> tuple[int, int]:
+    """First and last sequence between which all entries stored from ``from_ms`` on and before ``to_ms`` are.
+
+    There may be some of other times among them. The last is before the first when there are none.
+    """
     lowest, highest = 2**62, 0
     for one in stretches(db):
         first = one.first if from_ms is None else _last_before(db, one, from_ms) + 1
         last = one.last if to_ms is None else _last_before(db, one, to_ms)
         if first <= last:
             lowest, highest = min(lowest, first), max(highest, last)
-    return Span(lowest, highest)
+    return lowest, highest
 
 
 def last_stored_before(db: Connection, at_ms: int) -> int:

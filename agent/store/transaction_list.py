@@ -89,8 +89,8 @@ def bounds(db: Connection, filters: TransactionFilters) -> Bounds:
     if first is None:
         return Bounds(0, 0)
     if filters.from_ms is not None or filters.to_ms is not None:
-        span = times.span(db, filters.from_ms, filters.to_ms)
-        first, last = max(first, span.first), min(last, span.last)
+        first_then, last_then = times.span(db, filters.from_ms, filters.to_ms)
+        first, last = max(first, first_then), min(last, last_then)
     return Bounds(first - 1, last)
 
 
