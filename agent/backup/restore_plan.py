@@ -95,16 +95,12 @@ def _made(piece: Piece) -> datetime:
     return piece.says.made_at or _EVER
 
 
-def lineage_at(journals: Sequence[JournalLine], last: int, *, cut: bool) -> Sequence[JournalLine]:
-    """The journals that the entries up to ``last`` belong to.
+def lineage_at(journals: Sequence[JournalLine], upto: int | None) -> Sequence[JournalLine]:
+    """The journals that the entries up to ``upto`` belong to (None: all of them); at least the first one.
 
-    Args:
-        cut: The present journal has, or had, more than that: one that begins only there is no part of it any more.
+    One that begins only there, or later, is no part of it.
     """
-    if not cut:
-        return journals
-    kept = [one for index, one in enumerate(journals) if index == 0 or one.base_sequence < last]
-    return kept
+    return [one for index, one in enumerate(journals) if index == 0 or upto is None or one.base_sequence < upto]
 
 
 def newest_leaf(lineages: Iterable[Sequence[JournalLine]]) -> tuple[Sequence[JournalLine], list[str]]:

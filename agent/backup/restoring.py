@@ -74,7 +74,8 @@ class Restored(Struct, frozen=True, kw_only=True):
 
     Attributes:
         first, last: Sequence and time (milliseconds since 1970 UTC) of the first and the last entry; None: no entry.
-        begin: What stands before the first entry. ``end``: the last entry's sequence and hash.
+        begin: What stands before the first entry.
+        end: The last entry; or the last sequence that was given out, and what the next entry continues.
         missing: Sequences without an entry in between.
         lost_tail: Sequences after the last entry that files are named for, and none could be read; None: none.
         site, terminal, serial: Of the unit that the last file used was made on.
@@ -170,31 +171,33 @@ class Restoring:
         """
         self._go_on(self._begin())
         header = self._newest_header()
-        last, goal = self._last.sequence, self._plan.goal
-        lost_tail = rows.Gap(last + 1, goal) if last < goal else None
-        if self._until.at is not None and self._cut(self._until.at):
-            lost_tail = None
-        self._fill_holes()
-        proof = rows.prove(self._db, lambda done: self._tell(done, self._plan.goal))
-        if proof.broken_at is not None:
-            raise BackupUnusable(f"entry {proof.broken_at} is not as it was read from the backup", hint="try again")
+        was_cut = self._until.at is not None and self._cut(self._until.at)
         extent = rows.extent(self._db)
         if extent is None and (self._until != Until() or self._snapshot is None):
             raise NotFound("there is no entry up to the point that was asked for", field="--until")
+        last = extent[1][0] if extent is not None else anchor(self._db).sequence
+        lines = lineage_at(self._lineage.journals, last if self._until.at is not None else self._until.sequence)
+        bases = rows.bases_of(journal_rows(lines))
+        self._fill_holes(journal_rows(lines))
+        extent = rows.extent(self._db)
+        proof = rows.prove(self._db, bases, lambda done: self._tell(done, self._plan.goal))
+        if proof.broken_at is not None:
+            raise BackupUnusable(f"entry {proof.broken_at} is not as it was read from the backup", hint="try again")
         rows.write_missing(self._db, [(gap, self._cause(gap)) for gap in proof.gaps])
         if self._snapshot is not None:
             of_snapshot = self._snapshot[1]
             rows.load_tables(self._db, self._tables, of_snapshot.schema, now, same_unit=of_snapshot.serial == serial)
-        cut = self._until != Until() or proof.end.sequence < self._plan.goal
+        end = max(proof.end, *(Anchor(*base) for base in bases.items()), key=lambda one: one.sequence)
+        lost_tail = rows.Gap(end.sequence + 1, self._plan.goal) if end.sequence < self._plan.goal else None
         return Restored(
-            journals=lineage_at(self._lineage.journals, proof.end.sequence, cut=cut),
+            journals=lines,
             entries=proof.entries,
             first=extent and extent[0],
             last=extent and extent[1],
             begin=anchor(self._db),
-            end=proof.end,
+            end=end,
             missing=proof.gaps,
-            lost_tail=lost_tail,
+            lost_tail=None if was_cut else lost_tail,
             used=self._used,
             unusable=[Unusable(file, problem) for file, problem in self._unusable.items()],
             snapshot=self._snapshot and self._snapshot[0].file,
@@ -296,12 +299,12 @@ class Restoring:
         rows.remove_from(self._db, last + 1)
         return True
 
-    def _fill_holes(self) -> None:
+    def _fill_holes(self, lineage: Sequence[Journal]) -> None:
         """What the chosen files lack another journal's may have: from before damage, or from a branch given up."""
-        gaps = rows.prove(self._db).gaps
+        gaps = rows.prove(self._db, rows.bases_of(lineage)).gaps
         left = [one for one in self._wanted.pieces if one.file not in self._unusable and one.file not in self._used]
         if gaps and left:
-            filled = fill(self._db, gaps, left, self._source.opened)
+            filled = fill(self._db, gaps, lineage, left, self._source.opened)
             self._used += filled.used
             self._unusable.update(filled.unusable)
 

@@ -26,7 +26,7 @@ from agent.ctl.progress import how_far
 from agent.ctl.screen import Screen
 from agent.errors import BadRequest, NeedsPerson, NotFound, StoreDamaged
 from agent.runtime.identifiers import uuid7
-from agent.store import building
+from agent.store import building, journals
 from agent.store import restored_rows as rows
 from agent.store.schema import initialise
 from agent.store.sqlite import Connection, DatabaseError, cannot_open, connect_writer
@@ -130,8 +130,9 @@ def _fill(database: Path, source: Source, pieces: list[Piece], screen: Screen) -
             initialise(db, datetime.now(UTC))
             db.execute("BEGIN IMMEDIATE")
             known = rows.missing(db)
-            filled = fill(db, [gap for gap, _cause in known], pieces, _opener(source, screen))
-            proof = _intact(rows.prove(db))
+            lineage = journals.journals(db)
+            filled = fill(db, [gap for gap, _cause in known], lineage, pieces, _opener(source, screen))
+            proof = _intact(rows.prove(db, rows.bases_of(lineage)))
             rows.write_missing(db, [(gap, _cause_of(gap, known)) for gap in proof.gaps])
             db.execute("COMMIT")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

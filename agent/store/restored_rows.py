@@ -51,7 +51,12 @@ class Gap(NamedTuple):
 
 
 class Proof(Struct, frozen=True):
-    """The chain of a file, recomputed. ``end``: the last entry, or the beginning where there is none."""
+    """The chain of a file, recomputed.
+
+    Attributes:
+        gaps: Sequences without an entry, also those after the last one that a journal's base says were given out.
+        end: The last entry, or the beginning where there is none. ``broken_at``: not as it was stored; None: all is.
+    """
 
     entries: int
     gaps: tuple[Gap, ...]
@@ -59,24 +64,37 @@ class Proof(Struct, frozen=True):
     broken_at: int | None
 
 
-def prove(db: Connection, tell: Callable[[int], None] = lambda _done: None) -> Proof:
+def prove(db: Connection, bases: Mapping[int, bytes], tell: Callable[[int], None] = lambda _done: None) -> Proof:
     """Recompute the chain over everything that is stored, from the beginning of the file to its last entry.
 
-    After a gap it goes on from the hash of the entry there, which every later one depends on.
+    After a gap it goes on from what a journal's base says stood there, else from the hash of the entry itself, which
+    every later one depends on.
+
+    Args:
+        bases: Hash by sequence where the journals of this file begin.
     """
     last, digest = anchor.anchor(db)
     gaps: list[Gap] = []
     count = 0
     for sequence, record, stored in db.execute("SELECT sequence, record, hash FROM entries ORDER BY sequence"):
+        before: bytes | None = digest
         if sequence != last + 1:
             gaps.append(Gap(last + 1, sequence - 1))
-        elif stored != chain.link(digest, sequence, chain.record_digest(record.encode())):
+            before = bases.get(sequence - 1)
+        if before is not None and stored != chain.link(before, sequence, chain.record_digest(record.encode())):
             return Proof(count, tuple(gaps), Anchor(last, digest), sequence)
         last, digest = sequence, stored
         count += 1
         if count % _TELL_EVERY == 0:
             tell(count)
+    if (given_out := max(bases, default=0)) > last:
+        gaps.append(Gap(last + 1, given_out))
     return Proof(count, tuple(gaps), Anchor(last, digest), None)
+
+
+def bases_of(lineage: Sequence[Journal]) -> dict[int, bytes]:
+    """Where journals begin: the sequence before each one's first own entry, and the chain there."""
+    return {one.base.sequence: one.base.hash for one in lineage}
 
 
 def remove_from(db: Connection, sequence: int) -> None:

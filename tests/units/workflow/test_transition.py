@@ -21,6 +21,7 @@ from agent.workflow.transition import (
     ImpossibleTransition,
     Phase,
     PlanLost,
+    Restored,
     Run,
     StepFailed,
     StepStarted,
@@ -58,6 +59,7 @@ events = st.sampled_from(
         StepFailed(WHY, futile=True),
         AgentRestarted(),
         PlanLost(),
+        Restored(),
         Cancelled(WHY),
     ]
 )
@@ -268,6 +270,20 @@ TestLives = Lives.TestCase
 
 def test_a_run_whose_plan_is_lost_fails() -> None:
     assert after(replace(FRESH, phase=Phase.RUNNING), PlanLost(), None).phase is Phase.FAILED
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_run_that_a_backup_held_open_fails_as_restored_and_an_ended_one_stays(phase: Phase) -> None:
+    run = replace(FRESH, phase=phase)
+    ended = after(run, Restored(), None)
+    if phase.is_final:
+        assert ended is run
+    else:
+        assert (ended.phase, ended.rev, ended.reason and ended.reason.code) == (
+            Phase.FAILED,
+            run.rev + 1,
+            ReasonCode.RESTORED,
+        )
 
 
 def test_every_phase_has_a_published_state() -> None:
