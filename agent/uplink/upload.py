@@ -120,6 +120,8 @@ class Upload:
         self._without_puback = 0
         self._stored = 0  # the mark as it stands in the store
         self._store_at_s = 0.0
+        self._passed: CollectorAck | None = None
+        self._disputed = ""
         self._disputed_at: float | None = 0  # None: told that all is well; a fault may have outlived the last process
 
     def wake(self) -> None:
@@ -168,7 +170,7 @@ class Upload:
         if self._acks and not await self._take_acks():
             return 0.0
         now_s = self._clock.monotonic()
-        if self._window.look(now_s):
+        if self._window.look(now_s) and self._window.probes == 1:
             log.warning("upload.unanswered", below=self._stream.below, after=self._window.acknowledged)
         store_s = self._store_at_s - now_s if self._stored != self._window.acknowledged else NEVER
         if store_s <= 0:
@@ -181,6 +183,8 @@ class Upload:
             return min(wait_s, rest_s)
         await self._outbox_first()
         max_bytes = min(SOFT_LIMIT_BYTES, link.limits.maximum_packet_bytes - len(self._topic) - _HEADER_BYTES)
+        if self._window.probes > 1:
+            max_bytes = 0  # one entry
         piece = await self._from_store(self._stream.piece(self._window.sent, max_bytes))
         if piece.journal_id != self._journal_id:
             self._is_known = False
@@ -222,7 +226,8 @@ class Upload:
 
     def _on_refused(self, piece: Piece, reason: int) -> None:
         if piece.upto_seq > self._window.acknowledged:
-            log.warning("upload.refused", below=self._stream.below, reason_code=f"0x{reason:02X}", seq=piece.from_seq)
+            if not self._window.probes:
+                log.warning("upload.refused", below=self._stream.below, reason_code=f"0x{reason:02X}")
             self._window.hold(self._clock.monotonic())
 
     async def _take_acks(self) -> bool:
@@ -239,7 +244,8 @@ class Upload:
     def _obey(self, ack: CollectorAck, held: Held) -> None:
         window, now_s = self._window, self._clock.monotonic()
         match judge(ack, held, window.acknowledged):
-            case Passed(why):
+            case Passed(why) if ack != self._passed:  # said once, however often it is repeated
+                self._passed = ack
                 log.info("ack.passed", below=self._stream.below, why=why, upto_seq=ack.upto_seq)
             case Disputed(at, detail):
                 self._raise(at, detail)
@@ -248,11 +254,10 @@ class Upload:
                     self._store_at_s = now_s + GATHER_S
                 if delivered > window.acknowledged and self._disputed_at is not None and delivered >= self._disputed_at:
                     self._dispute(False, f"both sides agree up to sequence {delivered}")
-                    self._disputed_at = None
+                    self._disputed_at, self._disputed = None, ""
                 window.acknowledge(delivered, now_s)
-                if send_from is not None:
+                if send_from is not None and window.send_again(send_from, now_s):
                     log.warning("upload.asked_again", below=self._stream.below, seq=send_from, delivered=delivered)
-                    window.send_again(send_from, now_s)
                 if gone is not None:
                     # No later agreement makes that good: it stands as long as this process lives.
                     self._raise(
@@ -260,8 +265,10 @@ class Upload:
                     )
 
     def _raise(self, at: float, detail: str) -> None:
+        if detail == self._disputed:
+            return
         log.error("upload.disputed", below=self._stream.below, detail=detail)
-        self._disputed_at = max(at, self._disputed_at or 0)
+        self._disputed_at, self._disputed = max(at, self._disputed_at or 0), detail
         self._dispute(True, detail)
 
     async def _try_to_store_mark(self) -> None:

@@ -1,8 +1,8 @@
 """Which entries may be sent now, and which are sent again when. Pure: sequences and monotonic seconds in and out.
 
 Source: the product's contract, "MQTT", ``agent/txn``. At most ``WINDOW`` messages are beyond the last acknowledgement;
-after ``RESEND_S`` without one everything after it is sent again, at first one message alone: a probe, so that a
-collector that is away for days does not cost a window a minute.
+after ``RESEND_S`` without one everything after it is sent again, at first one message alone: a probe. Further probes
+are of one entry each, so that a collector that is away for days costs next to nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ HOLD_FIRST_S: Final = 5.0  # after a refusal, doubled with each one up to RESEND
 
 
 class UploadWindow:
-    """``acknowledged``: the last entry that the collector has; ``sent``: the last one that was sent after it."""
+    """``acknowledged``: the last entry that the collector has; ``sent``: the last one that was sent after it.
+
+    ``probes``: how often one message alone was to find out whether anybody answers; 0: somebody does.
+    """
 
     def __init__(self, acknowledged: int) -> None:
         self.acknowledged = self.sent = acknowledged
-        self.probing = False
+        self.probes = 0
         self._ends: deque[int] = deque()  # last sequence of each message beyond the acknowledgement
         self._since_s = 0.0  # when the wait for an acknowledgement began
         self._held_until_s = 0.0
@@ -35,7 +38,7 @@ class UploadWindow:
         return len(self._ends)
 
     def may_send(self, now_s: float) -> bool:
-        return now_s >= self._held_until_s and len(self._ends) < (1 if self.probing else WINDOW)
+        return now_s >= self._held_until_s and len(self._ends) < (1 if self.probes else WINDOW)
 
     def due_s(self, now_s: float) -> float:
         """When something is to be done though nothing has come; `NEVER` while nothing is owed."""
@@ -53,30 +56,31 @@ class UploadWindow:
     def acknowledge(self, upto: int, now_s: float) -> None:
         """The collector's word: it holds everything up to ``upto``, more or less than before."""
         if upto > self.acknowledged:
-            self.probing, self._held_until_s, self._since_s, self._asked = False, 0.0, now_s, None
+            self.probes, self._held_until_s, self._since_s, self._asked = 0, 0.0, now_s, None
             self._hold_s = HOLD_FIRST_S
         self.acknowledged = upto
         self.sent = max(self.sent, upto)
         while self._ends and self._ends[0] <= upto:
             self._ends.popleft()
 
-    def send_again(self, first: int, now_s: float) -> None:
-        """The collector asks for entries from ``first``.
+    def send_again(self, first: int, now_s: float) -> bool:
+        """The collector asks for entries from ``first``; whether they will be sent for that.
 
         A message that is lost makes every later one of the window ask for it: that is one wish.
         """
         if self._asked is not None and self._asked[0] == first and now_s < self._asked[1] + SAME_WISH_S:
-            return
+            return False
         self._asked = (first, now_s)
         self.sent = first - 1
         self._ends.clear()
-        self.probing, self._held_until_s = False, 0.0
+        self.probes, self._held_until_s = 0, 0.0
+        return True
 
     def begin_again(self) -> None:
         """A new connection: from the last acknowledgement."""
         self.sent = self.acknowledged
         self._ends.clear()
-        self.probing, self._held_until_s, self._asked = False, 0.0, None
+        self.probes, self._held_until_s, self._asked = 0, 0.0, None
 
     def look(self, now_s: float) -> bool:
         """Whether the wait for an acknowledgement is over: then a probe may go out."""
@@ -95,4 +99,5 @@ class UploadWindow:
     def _fall_back(self) -> None:
         self.sent = self.acknowledged
         self._ends.clear()
-        self.probing, self._asked = True, None
+        self.probes += 1
+        self._asked = None

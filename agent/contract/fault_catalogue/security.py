@@ -50,7 +50,7 @@ KINDS = (
         "SEC-SIG-001",
         S1,
         Impact.SECURITY,
-        "Orders came that nobody entitled has signed",
+        "Orders or acknowledgements came that nobody entitled has signed",
         "They were refused. Find out who publishes to this terminal's topics and check the broker's access list.",
         Lasts.AGES_OUT,
     ),

@@ -102,14 +102,18 @@ async def test_after_a_minute_without_a_word_one_probe_and_with_a_word_the_windo
     end = room.wire.spans()[0][1]
     await room.says(end)
     before = len(room.wire.sent)
-    for probe in range(1, 4):
+    for probe in range(1, 5):
         await room.pass_time(RESEND_S - 0.1)
         assert len(room.wire.sent) == before + probe - 1
         await room.pass_time(0.1)
         assert len(room.wire.sent) == before + probe, "one message alone"
         assert room.wire.spans()[-1][0] == end + 1, "from the last acknowledgement"
-    await room.says(room.wire.spans()[-1][1])
-    assert len(room.wire.sent) == before + 3 + WINDOW
+    spans = room.wire.spans()[before:]
+    assert spans[0][1] > end + 10
+    assert spans[1:] == [(end + 1, end + 1)] * 3, "later ones have one entry"
+    await room.says(end + 1)
+    assert len(room.wire.sent) == before + 4 + WINDOW
+    assert room.wire.spans()[-1][1] > end + 100
 
 
 async def test_a_new_connection_begins_after_the_last_acknowledgement(room: UploadRoom) -> None:
