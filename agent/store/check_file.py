@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -57,21 +58,19 @@ def check(path: Path) -> Finding:
     """Look at everything. Raises DatabaseError where that says nothing about the file (a lock, no memory)."""
     if not path.exists():
         return Finding(False, 0, [], "the database file is gone")
-    db = open_readonly(path, cache_kib=_CACHE_KIB)
     try:
-        wrong = _tables(db, path)
-        if wrong is not None:
-            return Finding(False, 0, [], wrong)
-        db.execute("BEGIN")
-        expected = _expected(db)
-        db.execute("ROLLBACK")
-        return _chain(_entries(db, expected), expected)
+        with closing(open_readonly(path, cache_kib=_CACHE_KIB)) as db:
+            wrong = _tables(db, path)
+            if wrong is not None:
+                return Finding(False, 0, [], wrong)
+            db.execute("BEGIN")
+            expected = _expected(db)
+            db.execute("ROLLBACK")
+            return _chain(_entries(db, expected), expected)
     except DatabaseError as err:
         if not is_damage(err):
             raise
         return Finding(False, 0, [], f"the database cannot be read: {reason(err)}")
-    finally:
-        db.close()
 
 
 def _tables(db: Connection, path: Path) -> str | None:

@@ -108,16 +108,9 @@ class Soundness:
         return await asyncio.shield(self._verifying)
 
     async def _verify(self) -> Verification:
-        job = msgspec.json.encode({"path": str(self._database.path)})
-        file, answer = -1, b""
-        while file != self._database.exchanges:  # else it was looked at while another one took its place
-            file = self._database.exchanges
-            try:
-                answer = await run_child("agent.store.check_file", job, deadline_s=_CHECK_LIMIT_S)
-            except ChildFailed as err:
-                if file == self._database.exchanges:
-                    raise StoreUnavailable(f"the journal cannot be looked at: {err.message}", hint="try again") from err
-        found = msgspec.json.decode(answer, type=_Finding)
+        found = await self._look()
+        if found.damage is not None:
+            found = await self._look()  # what is wrong with the file is so the second time, too
         if found.damage is not None:
             log.error("journal.damaged", damage=found.damage, upto_sequence=found.upto_sequence)
             self._report(DAMAGED, "journal", True, f"{found.damage}: set aside, with a report beside it")
@@ -128,6 +121,18 @@ class Soundness:
             self._report(DAMAGED, "journal", True, _missing_words(found.missing))
         log.info("journal.verified", intact=found.intact, upto_sequence=found.upto_sequence, missing=len(found.missing))
         return Verification(found.intact, found.upto_sequence, found.missing)
+
+    async def _look(self) -> _Finding:
+        job = msgspec.json.encode({"path": str(self._database.path)})
+        file, answer = -1, b""
+        while file != self._database.exchanges:  # else it was looked at while another one took its place
+            file = self._database.exchanges
+            try:
+                answer = await run_child("agent.store.check_file", job, deadline_s=_CHECK_LIMIT_S)
+            except ChildFailed as err:
+                if file == self._database.exchanges:
+                    raise StoreUnavailable(f"the journal cannot be looked at: {err.message}", hint="try again") from err
+        return msgspec.json.decode(answer, type=_Finding)
 
     async def _exchange(self, why: str) -> None:
         """Not again and again: on a medium that spoils whatever is written, one damaged file is as good as the next."""

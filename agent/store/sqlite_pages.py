@@ -74,8 +74,11 @@ class PageFile:
 
     def newest_places(self) -> Iterator[Place]:
         """Every page once, as it was last written."""
-        for page in range(1, max(self.pages, max(self._newest, default=0)) + 1):
+        for page in range(1, self.pages + 1):
             yield Place(self._newest.get(page, 0), page)
+        for page, frame in self._newest.items():
+            if page > self.pages:
+                yield Place(frame, page)
 
     def age(self, place: Place) -> int:
         """Greater is newer: frames before the WAL was begun anew, the file itself, the WAL's present frames."""
