@@ -63,7 +63,7 @@ KINDS = (
         S1,
         Impact.SETTLE,
         "The totals of a settlement differ between terminal and acquirer",
-        "Do not settle again. Print both, compare them entry by entry with the acquirer.",
+        "Do not settle again. Compare both entry by entry with the acquirer; it ends once journal and totals agree.",
         Lasts.UNTIL_CLEARED,
     ),
     FaultKind(

@@ -22,7 +22,7 @@ from tests.kit.manual_clock import ManualClock
 from tests.kit.store_records import OpenJournal, open_journal, sale
 
 BEGAN = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
-ROWS = 200_000
+ROWS = 100_000
 
 
 def ms(at: datetime) -> int:
@@ -56,7 +56,7 @@ def _set(clock: ManualClock, rng: random.Random) -> None:
         clock.advance(rng.choice((0, 1, 3600, 86_400)))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 async def test_entries_are_found_by_their_time_however_the_clock_was_set(tmp_path: Path, seed: int) -> None:
     rng, clock = random.Random(seed), ManualClock(BEGAN)
     stored: list[int] = []
@@ -194,7 +194,7 @@ def _row(sequence: int, **changes: Any) -> tuple[Any, ...]:
         "state": "unknown" if sequence % 50_000 == 7 else "approved",
         "binding": "p/m/t",
         "batch": f"{sequence // 500:06d}" if sequence % 2 else "000000",
-        "stan": f"{sequence % 100_000:06d}" if sequence % 4 else "000000",
+        "stan": f"{sequence % 50_000:06d}" if sequence % 4 else "000000",
         "record": '{"local_at":"2026-11-21T10:00:00+08:00"}',
         **changes,
     }
@@ -210,7 +210,7 @@ def _file(folder: Path) -> Connection:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    """Half of the entries are of one batch, a quarter of one STAN, four have a rare state."""
+    """Half of the entries are of one batch, a quarter of one STAN, two have a rare state."""
     with closing(_file(tmp_path_factory.mktemp("large"))) as db:
         db.executemany(_ROW, (_row(sequence) for sequence in range(1, ROWS + 1)))
         db.commit()
@@ -239,13 +239,13 @@ FILTERS = [
     {"currency": "840"},
     {"provider": "q"},
     {"batch_no": "000000", "state": "created"},
-    {"batch_no": "000399", "stan": "000000"},
+    {"batch_no": "000199", "stan": "000000"},
     {"batch_no": "999999"},
     {"stan": "000007"},
     {"stan": "000000", "state": "created"},
     {"transaction_id": "00000007-0000-7000-8000-000000000000", "state": "created"},
-    {"from_ms": 150_000_000, "to_ms": 150_010_000},
-    {"from_ms": 150_000_000, "state": "created"},
+    {"from_ms": 75_000_000, "to_ms": 75_010_000},
+    {"from_ms": 75_000_000, "state": "created"},
     {"from_ms": 10**13},
     {},
 ]
@@ -262,7 +262,7 @@ def test_no_read_of_a_list_goes_through_the_whole_journal(
     total = large.execute(f"SELECT count(*) FROM entries WHERE {where}", values).fetchone()[0]
     found, reads, cursor = 0, 0, None
     while reads < 40:
-        page, steps = _steps(large, lambda db, cursor=cursor: entries(db, filters, 1000, cursor))
+        page, steps = _steps(large, lambda db, cursor=cursor: entries(db, filters, 200, cursor))
         assert steps < 500_000, f"{steps} steps in one read"  # a look at every entry takes millions
         found += len(page.items)
         reads += 1
@@ -270,12 +270,12 @@ def test_no_read_of_a_list_goes_through_the_whole_journal(
         if cursor is None:
             assert found == total
             return
-    assert total > found >= 40 * 300  # what is in most pieces comes in any number of pages
+    assert total > found >= 40 * 100  # what is in most pieces comes in any number of pages
 
 
 @pytest.mark.parametrize(
     ("wanted", "reads"),
-    [({"stan": "000007"}, 1), ({"batch_no": "000399"}, 1), ({"from_ms": 150_000_000, "to_ms": 150_010_000}, 1)],
+    [({"stan": "000007"}, 1), ({"batch_no": "000199"}, 1), ({"from_ms": 75_000_000, "to_ms": 75_010_000}, 1)],
     ids=str,
 )
 def test_what_has_an_index_or_a_time_is_found_in_one_read(
@@ -313,9 +313,7 @@ def test_a_few_entries_of_a_stan_are_sorted_and_many_are_read_in_order(large: Co
     assert seen == list(range(4, 4 * len(seen) + 1, 4))
 
 
-@pytest.mark.parametrize(
-    "wanted", [{}, {"batch_no": "000000"}, {"from_ms": 199_000_000}, {"state": "created"}], ids=str
-)
+@pytest.mark.parametrize("wanted", [{}, {"batch_no": "000000"}, {"from_ms": 99_000_000}, {"state": "created"}], ids=str)
 def test_no_read_of_a_summary_is_long(large: Connection, wanted: dict[str, Any]) -> None:
     work, reads = Summing(TransactionFilters(**wanted), 100, None), 0
     page = None
