@@ -10,9 +10,10 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -41,7 +42,7 @@ from agent.store import backups, meta
 from agent.store.sqlite import Connection, DatabaseError, open_readonly, reason
 
 LEFT_FREE_BYTES: Final = 96 * 1024 * 1024
-"""A file for a server waits beside the store: never in the room that records will need."""
+"""A file on the store's own disk (one for a server waits there) never takes the room that records will need."""
 _MOST_VERIFIED: Final = 10_000
 _MOST_REMOVED: Final = 2_000
 
@@ -183,15 +184,16 @@ def _say(line: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _watch(job: Seal) -> Any:
-    if isinstance(job.place, FolderPlace):
-        return lambda: None
+def _watch(job: Seal) -> Callable[[], None]:
+    """What looks after the store's own disk while a file is written there."""
     folder = os.path.dirname(job.database)
+    if isinstance(job.place, FolderPlace) and os.stat(job.place.path).st_dev != os.stat(folder).st_dev:
+        return lambda: None
 
     def look() -> None:
         free = os.statvfs(folder)
         if free.f_bavail * free.f_frsize < LEFT_FREE_BYTES:
-            raise OSError(errno.ENOSPC, "there is no room to prepare a file of this size beside the store")
+            raise OSError(errno.ENOSPC, "there is no room for a file of this size beside the store")
 
     return look
 

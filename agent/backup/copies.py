@@ -27,7 +27,7 @@ from agent.store.database import Database
 log = structlog.get_logger("backup")
 T = TypeVar("T")
 
-_MOST_TOLD: Final = 10
+_MOST_TOLD: Final = 8
 
 
 class Keeper(Protocol):

@@ -70,14 +70,14 @@ class TargetProblem(Struct, frozen=True):
 
 
 class BackupResult(Struct, frozen=True):
-    """Of an order ``backup``. ``files``: the last ten of what was made, in order; none where there was nothing new."""
+    """Of an order ``backup``. ``files``: the last eight of what was made, in order; none where nothing was new."""
 
     files: list[BackupItem]
     problems: list[TargetProblem]
 
 
 class VerifyResult(Struct, frozen=True):
-    """Of an order ``verify_backup``: how many files are ``right``; ``wrong``: at most ten of the others."""
+    """Of an order ``verify_backup``: how many files are ``right``; ``wrong``: at most eight of the others."""
 
     right: int
     wrong: list[BackupItem]

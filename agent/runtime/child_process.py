@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from agent.errors import ChildFailed
 
@@ -23,6 +23,7 @@ _MAX_RESULT_BYTES: Final = 1024 * 1024
 _READ_BYTES: Final = 65536
 _KILLED_WITHIN_S: Final = 2.0
 """One that SIGKILL does not end by then is stuck in the kernel; nobody waits for it."""
+_MOST_STUCK: Final = 4
 
 
 async def run_child(
@@ -93,7 +94,12 @@ def _how(code: int) -> str:
 class _Child:
     """A started process with its two pipes; `close` leaves neither it nor them behind."""
 
+    stuck: ClassVar[int] = 0  # of this process's children; a dead disk must not use up what the unit may start
+
     def __init__(self, argv: list[str], job: bytes) -> None:
+        if _Child.stuck >= _MOST_STUCK:
+            what = f"{_Child.stuck} processes before this one wait for a disk that does not answer"
+            raise ChildFailed(what, hint="look at the media; a reboot may be needed")
         self._loop = asyncio.get_running_loop()
         self._to_write = memoryview(job + b"\n")
         read_in, self._stdin = os.pipe2(os.O_CLOEXEC)
@@ -193,7 +199,10 @@ class _Child:
 
 
 def _reap_later(loop: asyncio.AbstractEventLoop, pid: int, pidfd: int) -> None:
+    _Child.stuck += 1
+
     def reap() -> None:
+        _Child.stuck -= 1
         loop.remove_reader(pidfd)
         os.close(pidfd)
         os.waitpid(pid, 0)

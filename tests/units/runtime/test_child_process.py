@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from agent.errors import ChildFailed
+from agent.runtime import child_process
 from agent.runtime.child_process import run_child
 
 _PREAMBLE = "from agent.runtime.parent import end_with_parent, read_job\nimport os, sys, time\njob = read_job()\n"
@@ -62,6 +64,32 @@ async def test_one_that_takes_too_long_is_ended(module: object) -> None:
         await run_child(name, b"{}", deadline_s=5, on_progress=lambda line: pids.append(int(line or 0)))
     assert pids
     assert not _runs(str(pids[0]))
+
+
+async def test_children_stuck_in_the_kernel_hold_nobody_up_and_do_not_grow_without_end(
+    module: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a dead disk does to a process: SIGKILL is sent, and it ends only when the disk answers."""
+    before = _descriptors()
+    name = module("time.sleep(600)")  # type: ignore[operator]
+    stuck: list[int] = []
+    monkeypatch.setattr(child_process, "_KILLED_WITHIN_S", 0.01)
+    with monkeypatch.context() as dead:
+        dead.setattr(signal, "pidfd_send_signal", lambda pidfd, _signal: stuck.append(os.dup(pidfd)))
+        for _ in range(4):
+            with pytest.raises(ChildFailed, match="took longer"):
+                await run_child(name, b"{}", deadline_s=0.01)
+        with pytest.raises(ChildFailed, match="disk that does not answer"):
+            await run_child(name, b"{}", deadline_s=0.01)
+    assert len(stuck) == 4
+    for pidfd in stuck:  # the disk answers
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
+    async with asyncio.timeout(60):
+        while _descriptors() != before:
+            await asyncio.sleep(0.01)
+    with pytest.raises(ChildFailed, match="took longer"):
+        await run_child(name, b"{}", deadline_s=0.01)
 
 
 async def test_one_ends_when_its_parent_is_gone(tmp_path: Path, module: object) -> None:
