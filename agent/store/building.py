@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.errors import Refused
 from agent.runtime.durable_files import sync_folder
+from agent.store import rebuild
 from agent.store.schema import Migration, initialise
 from agent.store.sqlite import (
     Connection,
@@ -26,6 +27,7 @@ from agent.store.sqlite import (
 )
 
 _BESIDE = ("-wal", "-shm", "-journal")
+_BEING_REPLACED = ".replacing"  # the note of ``replacement.py``: the next start of the daemon goes on with it
 
 
 def being_built(path: Path) -> Path:
@@ -93,6 +95,11 @@ def check_place(path: Path) -> None:
     Raises:
         Refused: There are entries, or something that cannot be looked into, or the log of a file that was moved away.
     """
+    moved = path.parent / "replaced"
+    hint = f"to replace it, move all of it away first: mkdir {moved} && mv {path}* {moved}/"
+    if path.with_name(path.name + _BEING_REPLACED).exists():
+        why = "a damaged database is being replaced here: its entries come back when the daemon is started"
+        raise Refused(why, reason="STATE_IN_USE", hint=f"start it, and see posctl journal verify; {hint}")
     if not path.exists():
         left = [one for end in _BESIDE if (one := path.with_name(path.name + end)).exists()]
         if left:
@@ -102,13 +109,8 @@ def check_place(path: Path) -> None:
                 hint=f"move it to where {path.name} was moved",
             )
         return
-    if path.stat().st_size and (why := _what_speaks_against(path)):
-        moved = path.parent / "replaced"
-        raise Refused(
-            f"{path} {why}: it is not overwritten",
-            reason="STATE_IN_USE",
-            hint=f"to replace it, move it away first: mkdir {moved} && mv {path}* {moved}/",
-        )
+    if path.stat().st_size and (why_not := _what_speaks_against(path)):
+        raise Refused(f"{path} {why_not}: it is not overwritten", reason="STATE_IN_USE", hint=hint)
 
 
 def put_in_place(path: Path, now: datetime) -> Path | None:
@@ -138,6 +140,8 @@ def _what_speaks_against(path: Path) -> str | None:
                 count = int(db.execute("SELECT count(*) FROM entries").fetchone()[0])
                 if count:
                     return f"holds {count} {'entry' if count == 1 else 'entries'}"
+                if rebuild.under_way(db) is not None:
+                    return "is just getting back the entries of a damaged one"
         with contextlib.closing(connect_writer(path)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except DatabaseError:

@@ -12,6 +12,7 @@ import pytest
 from agent.errors import Refused, StoreUnavailable
 from agent.store import meta
 from agent.store.building import being_built, building, check_place, put_in_place, remove_unfinished
+from agent.store.rebuild import Rebuild, put_state
 from agent.store.sqlite import open_readonly
 from tests.kit.store_records import open_journal, sale
 
@@ -89,6 +90,21 @@ def test_a_log_without_its_file_keeps_the_place(tmp_path: Path, end: str) -> Non
     path = tmp_path / "agent.db"
     path.with_name(f"agent.db{end}").write_bytes(b"of a file that was moved away")
     with pytest.raises(Refused, match=f"agent.db{end} is there without agent.db"):
+        check_place(path)
+
+
+def test_a_damaged_file_that_is_being_replaced_keeps_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    note = path.with_name("agent.db.replacing")
+    note.write_text("{}")
+    with pytest.raises(Refused, match="is being replaced"):
+        check_place(path)
+    note.unlink()
+    state = Rebuild(("agent.db.damaged",), "why", "2026-11-25T22:00:00Z", "a", None, 10, True, 0, "", (), 1)
+    with building(path, NOW) as db:
+        put_state(db, state)
+    put_in_place(path, NOW)
+    with pytest.raises(Refused, match="getting back the entries"):
         check_place(path)
 
 
