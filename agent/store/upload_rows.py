@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from agent.errors import StoreDamaged
-from agent.store import chain, journals, marks, meta
+from agent.errors import StoreDamaged, StoreUnavailable
+from agent.store import chain, journals, marks, meta, rebuild
 from agent.store.anchor import anchor
 from agent.store.transaction_views import ENTRY, item_of
 
@@ -47,7 +47,8 @@ class Held(Struct, frozen=True):
     Attributes:
         last: The last entry of the journal.
         chain: What the chain may be at the acknowledged sequence; empty when there is no entry here to compare with.
-        first_from: The first entry here at or after the one asked for again; ``last + 1`` when there is none.
+        first_from: The first entry here at or after the one asked for again, or the one itself while it may still come
+            back out of a damaged file; ``last + 1`` when there is none.
     """
 
     journal_id: str
@@ -69,6 +70,7 @@ def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece:
 
     Raises:
         StoreDamaged: An entry is not what was stored.
+        StoreUnavailable: Those before the next one may still come back out of a damaged file.
     """
     journal_id = meta.journal_id(db)
     rows = db.execute(
@@ -83,6 +85,8 @@ def piece_after(db: Connection, sequence: int, max_bytes: int) -> Piece:
         ) from err
     if not items:
         return Piece(journal_id, sequence + 1, sequence, b"")
+    if items[0].seq > sequence + 1 and _may_come_back(db, sequence + 1):
+        raise StoreUnavailable(f"entries after sequence {sequence} are being brought back", hint="ask again later")
     size = len(msgspec.json.encode(_Outgoing(journal_id, items[0].seq, [])))
     encoded: list[Raw] = []
     for number, item in enumerate(items):
@@ -107,7 +111,7 @@ def held_against(db: Connection, upto_seq: int, resend_from: int | None) -> Held
     first_from = last + 1
     if resend_from is not None:
         row = db.execute("SELECT min(sequence) FROM entries WHERE sequence >= ?", (resend_from,)).fetchone()
-        first_from = int(row[0] or last + 1)
+        first_from = resend_from if _may_come_back(db, resend_from) else int(row[0] or last + 1)
     hashes = [known.hash for known in (anchor(db), present.base) if known.sequence == upto_seq]
     if upto_seq == 0:  # "I have nothing": a journal that continues another's may be one that the collector never saw
         hashes.append(chain.genesis(present.journal_id))
@@ -121,6 +125,12 @@ def deliver(db: Connection, journal_id: str, upto: int) -> bool:
         return False
     marks.set_delivered(db, upto)
     return True
+
+
+def _may_come_back(db: Connection, sequence: int) -> bool:
+    """Whether a rebuild that is under way has not got to it: the newest come back first."""
+    state = rebuild.under_way(db)
+    return state is not None and state.anchor < sequence < state.below
 
 
 def _last(db: Connection) -> int:

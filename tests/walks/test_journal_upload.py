@@ -101,8 +101,8 @@ async def test_a_broker_killed_in_mid_drain_costs_nothing(tmp_path: Path, protoc
         async with running(broker) as collector:
             with terminal.agent:
                 await online(broker)
-                acknowledged = await asyncio.to_thread(record, terminal, 2000)
-                for part in (200, 900):
+                acknowledged = await asyncio.to_thread(record, terminal, 1200)
+                for part in (200, 600):
                     await eventually(lambda part=part: collector.acknowledged > part, what="a part of it")  # type: ignore[misc]
                     await asyncio.to_thread(broker.kill)
                     await asyncio.to_thread(broker.start)
@@ -116,8 +116,8 @@ async def test_an_agent_killed_in_mid_drain_goes_on_from_its_mark(tmp_path: Path
         async with running(broker) as collector:
             try:
                 terminal.agent.start()
-                acknowledged = await asyncio.to_thread(record, terminal, 2000)
-                for part in (100, 800, 1500):
+                acknowledged = await asyncio.to_thread(record, terminal, 1200)
+                for part in (100, 450, 800):
                     await eventually(lambda part=part: collector.acknowledged > part, what="a part of it")  # type: ignore[misc]
                     await asyncio.to_thread(terminal.agent.kill)
                     assert delivered(terminal) <= collector.model.journal().upto

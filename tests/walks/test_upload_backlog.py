@@ -13,9 +13,9 @@ from tests.kit.collector import Collector, collector_policy, running
 from tests.kit.contract_walk import BASE, Terminal, order, outcome, uplink
 from tests.kit.filled_journal import fill
 
-COUNT = 7_000
+COUNT = 5_000
 RATE = 700.0
-ROUNDS, PINGS = 6, 5
+ROUNDS, PINGS = 5, 5
 
 
 def _rss_mib(pid: int) -> float:
@@ -65,7 +65,7 @@ async def test_a_backlog_drains_at_the_set_rate_and_delays_no_order(tmp_path: Pa
                 idle: list[float] = []
                 for _ in range(ROUNDS):
                     busy += await _pings_s(watcher)
-                    assert collector.acknowledged < COUNT - 200, "it drained all the while"
+                    assert collector.acknowledged < COUNT - 1500, "it drained all the while"
                     await _pause(collector)
                     idle += await _pings_s(watcher)
                     await _resume(collector)

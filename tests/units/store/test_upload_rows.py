@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from agent.contract.journal_upload import EntryBatch
-from agent.errors import StoreDamaged, TransactionConflict
-from agent.store import chain, marks, upload_rows
+from agent.errors import StoreDamaged, StoreUnavailable, TransactionConflict
+from agent.store import chain, marks, rebuild, upload_rows
 from agent.store.anchor import Anchor, move_anchor
 from agent.store.database import Worth
 from agent.store.sqlite import Connection
@@ -83,3 +83,24 @@ async def test_a_journal_emptied_by_retention_ends_at_its_anchor(tmp_path: Path)
         await opened.database.write(retain, worth=Worth.AUDIT)
         held = await opened.database.read(lambda db: upload_rows.held_against(db, 3, 2))
         assert (held.last, held.first_from, len(held.chain)) == (3, 4, 1)
+
+
+async def test_what_may_still_come_back_out_of_a_damaged_file_is_waited_for_and_not_called_gone(tmp_path: Path) -> None:
+    async with open_journal(tmp_path) as opened:
+        for _ in range(9):
+            await opened.store(sale())
+        state = rebuild.Rebuild((), "damage", "", "", None, 6, True, 0, "", (), 5)  # 5 and 6 are back
+
+        def lose(db: Connection) -> None:
+            db.execute("DELETE FROM entries WHERE sequence < 5")
+            rebuild.put_state(db, state)
+
+        await opened.database.write(lose, worth=Worth.AUDIT)
+        read = opened.database.read
+        with pytest.raises(StoreUnavailable):
+            await read(lambda db: upload_rows.piece_after(db, 2, 8192))
+        assert (await read(lambda db: upload_rows.piece_after(db, 4, 8192))).from_seq == 5
+        assert (await read(lambda db: upload_rows.held_against(db, 2, 3))).first_from == 3
+        await opened.database.write(lambda db: rebuild.finish(db, [(1, 4)], None), worth=Worth.AUDIT)
+        assert (await read(lambda db: upload_rows.piece_after(db, 2, 8192))).from_seq == 5
+        assert (await read(lambda db: upload_rows.held_against(db, 2, 3))).first_from == 5
