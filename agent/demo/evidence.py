@@ -75,6 +75,23 @@ def delivered_upto(database: Path) -> int:
     return int(row[0]) if row else 0
 
 
+def flip_a_bit(database: Path, near: bytes) -> None:
+    """Spoil the file as a medium does that forgets: one bit of ``near``, wherever the file has it.
+
+    Raises:
+        DemoFailed: It is not in the file.
+    """
+    content = database.read_bytes()
+    place = content.find(near)
+    if place < 0:
+        raise DemoFailed(f"{database} does not hold what is to be spoilt")
+    with database.open("r+b") as file:
+        while place >= 0:
+            file.seek(place)
+            file.write(bytes([content[place] ^ 1]))
+            place = content.find(near, place + 1)
+
+
 def command_states(database: Path) -> dict[str, str]:
     """command_id → state, as journalled."""
     with _opened(database) as connection:

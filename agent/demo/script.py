@@ -39,6 +39,7 @@ STEPS: tuple[tuple[str, Callable[[Tour], str]], ...] = (
     ("Sales are sealed, and the operator's key opens them", steps_copies.sealed),
     ("The card is pulled out and put back", steps_copies.card_pulled_out),
     ("The collector dies, and what it has not signed for counts for nothing", steps_copies.collector_killed),
+    ("A bit of the database flips: set aside, rebuilt, nothing missing", steps_copies.bit_flipped),
     ("Another unit restores the journal from the card", steps_copies.restored_elsewhere),
     ("An orderly stop", steps_outages.orderly_stop),
 )

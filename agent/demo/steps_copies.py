@@ -59,6 +59,31 @@ def collector_killed(tour: Tour) -> str:
     return f"collector's database: {upto} entries, the same as here; delivered only once its signed word was back"
 
 
+def bit_flipped(tour: Tour) -> str:
+    terminal = tour.terminal
+    before, old_journal = evidence.entries(terminal.database), evidence.journal_id(terminal.database)
+    spoilt = before[2]
+    evidence.flip_a_bit(terminal.database, spoilt.hash)
+    tour.posctl("journal", "verify", *_control(tour), expect=1)
+    during = terminal.shop.sell()
+    report = _finished_report(tour)
+    aside = terminal.database.with_name(str(report["set_aside_as"]))
+    if not aside.exists() or spoilt.hash in aside.read_bytes():
+        raise DemoFailed(f"{aside} is not the damaged file as it was found")
+    after = evidence.entries(terminal.database)
+    if report["missing"] or after[: len(before)] != before or after[-1].sequence < during:
+        raise DemoFailed(f"not every entry came back: {report}")
+    if evidence.journal_id(terminal.database) == old_journal:
+        raise DemoFailed("what was rebuilt goes on under the old name")
+    evidence.check_chain(terminal.database)
+    tour.all_acknowledged_are_there()
+    tour.posctl("journal", "verify", *_control(tour))
+    upto = _collected(tour)
+    return (
+        f"{aside.name} is kept; SQLite file: {len(after)} entries, none missing, chain whole; collector: {upto} as well"
+    )
+
+
 def restored_elsewhere(tour: Tour) -> str:
     upto, _found = _on_the_card(tour)
     config, database = _second_unit(tour.terminal.folder / "second-unit")
@@ -76,6 +101,19 @@ def restored_elsewhere(tour: Tour) -> str:
     if restored["journal_id"] == evidence.journal_id(tour.terminal.database):
         raise DemoFailed("two units write under one journal_id")
     return f"SQLite file of the second unit: {length} entries, the same as here, chain whole, a journal of its own"
+
+
+def _finished_report(tour: Tour) -> dict[str, Any]:
+    """The report beside the file that was set aside, once everything is read out of it."""
+    state = tour.terminal.database.parent
+    found: list[dict[str, Any]] = []
+
+    def is_finished() -> bool:
+        found[:] = [json.loads(file.read_text()) for file in state.glob("*.report.json")]
+        return any(one["finished_at"] for one in found)
+
+    wait_until(f"a finished report in {state}", is_finished)
+    return next(one for one in found if one["finished_at"])
 
 
 def _collected(tour: Tour) -> int:

@@ -20,7 +20,7 @@ KINDS = (
         S1,
         Impact.SETTLE,
         "The journal's database is damaged",
-        "Do not delete anything. Verify the last backup, then restore by the maintenance guide.",
+        "Do not delete anything: it is set aside and rebuilt. The report beside it says what is missing, if anything.",
         Lasts.UNTIL_CLEARED,
     ),
     FaultKind(
@@ -35,7 +35,7 @@ KINDS = (
         S2,
         Impact.SETTLE,
         "No backup has been verified for a week",
-        "Look at `posctl backup list`: see that the place for backups is there and has room, then `posctl backup run`.",
+        "See by `posctl backup list` that a place is there and has room, then `posctl backup run --kind snapshot`.",
     ),
     FaultKind(
         "TXN-BKP-002",
