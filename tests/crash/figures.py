@@ -29,6 +29,7 @@ KINDS = (
     "tests/crash/test_restore_cut_off.py",
     "tests/crash/test_collector.py",
     "tests/crash/test_delivery_killed.py",
+    "tests/crash/test_retention_kill.py",
 )
 
 
