@@ -29,6 +29,7 @@ KINDS = (
     "tests/crash/test_restore_cut_off.py",
     "tests/crash/test_collector.py",
     "tests/crash/test_delivery_killed.py",
+    "tests/crash/test_retention_kill.py",
 )
 
 
@@ -60,7 +61,7 @@ def _page(figures: Sequence[Figure], command: str, took_s: float) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make crash-slow", description="Crash tests with many rounds.")
-    parser.add_argument("--rounds", type=int, default=int(os.environ.get(ROUNDS, "1000")), help="of each kind")
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get(ROUNDS, "3000")), help="of all kinds together")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures into this page, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pos-crash-") as folder:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 ROUNDS: Final = "POS_AGENT_CRASH_ROUNDS"
+IN_CI: Final = 300  # of all kinds together
 FIGURES: Final = "POS_AGENT_CRASH_FIGURES"
 
 
@@ -26,8 +27,8 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 def rounds(in_ci: int) -> int:
-    """How many rounds a test does: ``in_ci``, or what ``POS_AGENT_CRASH_ROUNDS`` asks of every kind."""
-    return int(os.environ.get(ROUNDS, in_ci))
+    """How many rounds a test does: ``in_ci``, or its share of ``POS_AGENT_CRASH_ROUNDS`` for all kinds together."""
+    return max(1, round(in_ci * int(os.environ.get(ROUNDS, IN_CI)) / IN_CI))
 
 
 def limit_s(in_ci: int, each_s: float) -> float:
