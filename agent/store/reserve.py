@@ -1,7 +1,7 @@
 """Room kept for the records that matter most: a preallocated file that is given up when the disk is full.
 
 While it is given up the file is there with no length, so that a restart knows. It is taken again when the disk has
-several times its size free: taking it must not be what fills the disk.
+twice its size free: the room that was given up does not count as room that returned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import structlog
 log = structlog.get_logger("store")
 
 _SHARE_OF_FREE: Final = 4  # at most a quarter of what is free
-_SHARE_OF_DISK: Final = 8  # on a small disk an eighth of it free is room enough
+_TIMES_FREE: Final = 2  # so much of its size must be free before it is taken again: what was given up alone is not
+_SHARE_OF_DISK: Final = 2  # on a small disk half of it
 _FULL_BYTES: Final = 256 * 1024  # less than this free: whatever the error was, the disk is full
 
 
@@ -58,7 +59,7 @@ class Reserve:
         """Take it, if there is room; else nothing changes and later is tried again."""
         held = _size(self._path)
         free, total = _free(self._path.parent)
-        if self.is_given_up and free < min(self._wanted_bytes * _SHARE_OF_FREE, total // _SHARE_OF_DISK):
+        if self.is_given_up and free < min(self._wanted_bytes * _TIMES_FREE, total // _SHARE_OF_DISK):
             return
         size = min(self._wanted_bytes, held if held > 0 else free // _SHARE_OF_FREE)
         try:
