@@ -3,84 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.contract.transaction import decode_record
 from agent.errors import TransactionConflict
-from agent.store import batch_checks, check_file, marks, rebuild, retention
-from agent.store.anchor import Anchor, anchor
+from agent.store import batch_checks, check_file, rebuild, retention
+from agent.store.anchor import anchor
 from agent.store.database import Worth
 from agent.store.retention import DAY_S, FIRST_AFTER_S, Retention, remove
 from agent.store.sqlite import open_readonly
-from agent.store.transactions import TransactionFilters
-from agent.store.unsettled import unsettled
-from tests.kit.manual_clock import ManualClock
-from tests.kit.store_records import BINDINGS, OpenJournal, open_journal, sale, settlement
-
-KEEP_DAYS = 10
-
-
-class Kept:
-    """A journal on a clock that tests move, and its retention, which need not wait between pieces."""
-
-    def __init__(self, store: OpenJournal, clock: ManualClock) -> None:
-        self.store = store
-        self.clock = clock
-        self.told = 0
-        self.retention = Retention(store.database, clock, keep_days=KEEP_DAYS, on_removed=self._on_removed)
-
-    def _on_removed(self) -> None:
-        self.told += 1
-
-    async def copied(self, upto: int) -> None:
-        await self.store.database.write(lambda db: marks.set_backed_up(db, upto), worth=Worth.AUDIT)
-
-    async def remove_old(self) -> int:
-        work = asyncio.create_task(self.retention.remove_old())
-        while not work.done():
-            self.clock_only_monotonic(1.0)
-            await asyncio.sleep(0.001)
-        return work.result()
-
-    def clock_only_monotonic(self, by_s: float) -> None:
-        wall = self.clock.now()
-        self.clock.advance(by_s)
-        self.clock.set_wall(wall)
-
-    async def sequences(self) -> list[int]:
-        items = []
-        cursor: str | None = None
-        while True:
-            page = await self.store.journal.list(TransactionFilters(), 1000, cursor)
-            items += [item.seq for item in page.items]
-            cursor = page.next_cursor
-            if cursor is None:
-                return items
-
-    async def days(self, count: int, **changes: Any) -> list[dict[str, Any]]:
-        """A sale that needs no settlement at each of so many days."""
-        made = []
-        for _ in range(count):
-            made.append(sale(**{"state": "declined", **changes}))
-            await self.store.store(made[-1])
-            self.clock.advance(DAY_S)
-        return made
-
-
-@asynccontextmanager
-async def kept(folder: Path) -> AsyncIterator[Kept]:
-    clock = ManualClock()
-    async with open_journal(folder, clock=clock) as store:
-        yield Kept(store, clock)
+from tests.kit.kept_journal import KEEP_DAYS, kept
+from tests.kit.store_records import open_journal, sale, settlement
 
 
 async def test_entries_leave_once_they_are_old_and_copied_and_the_rest_is_whole(tmp_path: Path) -> None:
@@ -334,85 +270,6 @@ async def test_it_begins_half_an_hour_after_a_start_and_comes_again_once_a_day(t
         await until_first_is(7)
         task.cancel()
         await asyncio.wait([task])
-
-
-# ── any journal ────────────────────────────────────────────────────────────────────────────────────────────────────
-async def _fill(at: Kept, rng: random.Random) -> None:
-    """Some weeks of a terminal: lives of every kind, in several batches, most of them settled; a clock that is set."""
-    open_lives: list[dict[str, Any]] = []
-    for number in range(150):
-        at.clock.advance(rng.choice((60.0, 3600.0, DAY_S / 2)))
-        if rng.random() < 0.03:
-            at.clock.set_wall(at.clock.now() + timedelta(days=rng.choice((-400, -1, 50, 4000))))
-        if open_lives and rng.random() < 0.5:
-            life = open_lives.pop(rng.randrange(len(open_lives)))
-            record = {**life, "state": rng.choice(("approved", "declined", "unknown", "reversing"))}
-        elif rng.random() < 0.12:
-            record = settlement(batch_no=f"00000{rng.randrange(4)}", balanced=rng.random() < 0.8)
-        else:
-            record = sale(stan=f"{number:06d}", batch_no=f"00000{rng.randrange(4)}", state="sent")
-            open_lives.append(record)
-        await at.store.store(record)
-
-
-def _must_stay(records: list[dict[str, Any]]) -> set[int]:
-    """Sequences of what is unresolved or of an unsettled batch, worked out from the records alone."""
-    latest: dict[str, int] = {record["transaction_id"]: sequence for sequence, record in enumerate(records, 1)}
-    closings = [
-        (sequence, record["batch_no"])
-        for sequence, record in enumerate(records, 1)
-        if record["type"] == "settlement" and record["balanced"]
-    ]
-    staying = set()
-    for sequence, record in enumerate(records, 1):
-        last = latest[record["transaction_id"]]
-        state, batch = records[last - 1]["state"], records[last - 1]["batch_no"]
-        if records[last - 1]["type"] == "settlement":
-            continue
-        is_open = state == "approved" and not any(one > last and number == batch for one, number in closings)
-        if is_open or state in ("unknown", "reversing"):
-            staying.add(sequence)
-    return staying
-
-
-def _passed_days(times: list[datetime], sequence: int) -> float:
-    steps = [(later - earlier).total_seconds() / DAY_S for earlier, later in pairwise(times)]
-    return sum(min(max(step, 0.0), 31.0) if step > 31 or step < 0 else step for step in steps[sequence - 1 :])
-
-
-@pytest.mark.parametrize("seed", range(5))
-async def test_of_any_journal_exactly_the_beginning_leaves_that_may(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 7)
-    rng = random.Random(seed)
-    async with kept(tmp_path) as at:
-        await _fill(at, rng)
-        items = (await at.store.journal.list(TransactionFilters(), 1000)).items
-        records = [item.record for item in items]
-        times = [datetime.fromisoformat(item.at) for item in items]
-        copied = rng.choice((len(records), rng.randrange(len(records))))
-        await at.copied(copied)
-        await at.remove_old()
-        left = await at.sequences()
-        staying = _must_stay(records)
-        limit = 0
-        for sequence in range(1, len(records) + 1):
-            if sequence > copied or sequence in staying or _passed_days(times, sequence) < KEEP_DAYS:
-                break
-            limit = sequence
-        assert left == list(range(limit + 1, len(records) + 1))
-        verified = await at.store.journal.verify()
-        assert (verified.intact, verified.upto_sequence) == (True, len(records))
-        found = await at.store.database.read(anchor)
-        assert found == Anchor(limit, bytes.fromhex(items[limit - 1].hash) if limit else found.hash)
-        for record in records[limit:]:  # what is left is known as before
-            stored = await at.store.journal.submit(decode_record(record, BINDINGS))
-            assert (stored.sequence, stored.duplicate) == (records.index(record) + 1, True)
-        piece = await at.store.database.read(lambda db: unsettled(db, None))
-        assert (piece.batch_no is not None) == any(
-            records[sequence - 1]["state"] == "approved" for sequence in staying if sequence > limit
-        )
 
 
 async def test_a_piece_is_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
