@@ -135,7 +135,9 @@ def _verify(job: Verify, target: Target, db: Connection) -> Verified:
 
 
 def _tidy(job: Tidy, target: Target, db: Connection) -> Tidied:
-    items = backups.at_target(db, job.place.name)
+    journal_id = meta.journal_id(db)  # what a journal before a restore left there is for people to remove
+    known = backups.at_target(db, job.place.name)
+    items = [one for one in known if one.journal_id == journal_id]
     kept = rotation.Kept(job.keep_daily, job.keep_weekly, job.keep_monthly)
     gone = rotation.removable(
         (
@@ -151,7 +153,7 @@ def _tidy(job: Tidy, target: Target, db: Connection) -> Tidied:
         if one.backup_id in gone and len(removed) < _MOST_REMOVED:
             target.remove(one.file)
             removed.append(one.backup_id)
-    _remove_uncounted(job, target, db, items)
+    _remove_uncounted(job, target, db, known)
     return Tidied(removed)
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from agent.backup import age
+from agent.backup import copier as copier_module
 from agent.backup.copier import Copier, Shared
 from agent.backup.copies import Backups
 from agent.backup.due import Schedule
-from agent.backup.job import FolderPlace, Origin
+from agent.backup.job import FolderPlace, Origin, ServerPlace
 from agent.errors import NotFound, TargetUnusable
 from agent.runtime.backoff import Backoff
 from agent.runtime.clock import SystemClock
+from tests.kit.https_place import HttpsPlace
 from tests.kit.store_records import OpenJournal, open_journal, sale
 
 KEY = age.present().generate()
@@ -30,7 +32,7 @@ class Bench:
         self.media = media
         self.reports: list[tuple[str, str, bool]] = []
         self.snapshots = 0
-        shared = Shared(
+        self.shared = Shared(
             database=store.database,
             path=str(store.path),
             origin=Origin("shop-1", "T-0001", "SN1", "0.1.0"),
@@ -42,7 +44,7 @@ class Bench:
             report=lambda code, device, active, _detail: self.reports.append((code, device, active)),
             on_snapshot=self._on_snapshot,
         )
-        self.copier = Copier(FolderPlace("card", str(media)), shared, Backoff(0.05, 0.1))
+        self.copier = Copier(FolderPlace("card", str(media)), self.shared, Backoff(0.05, 0.1))
         store.database.after_transactions(self.copier.wake)
         self.running: asyncio.Task[None] | None = None
 
@@ -128,3 +130,22 @@ async def test_a_target_is_found_or_refused_by_its_name(bench: Bench) -> None:
         await Backups((), bench.store.database).make("segment", None)
     page = await backups.page(10, None)
     assert ([one.file.count("/") for one in page.items], page.next_cursor, len(page.targets)) == ([3], None, 1)
+
+
+async def test_a_child_that_hangs_is_ended_and_told_and_the_next_one_works(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HttpsPlace(tmp_path / "server") as server:
+        vault = ServerPlace("card", server.url, str(server.authority.file))
+        copier = Copier(vault, bench.shared, Backoff(0.05, 0.1))
+        await bench.sell(2)
+        server.fault("silent")
+        with monkeypatch.context() as impatient:
+            impatient.setattr(copier_module, "_DEADLINE_S", 3.0)
+            with pytest.raises(TargetUnusable, match="took longer"):
+                await copier.make("segment")
+        assert bench.reports == [("TXN-BKP-002", "card", True)]
+        assert not [name for name in server.names() if name.endswith(".age")]
+        server.fault(None)
+        assert len(await copier.make("segment")) == 1
+        assert bench.reports[1:] == [("TXN-BKP-002", "card", False)]

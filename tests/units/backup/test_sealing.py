@@ -241,17 +241,18 @@ async def test_files_that_never_counted_go_where_others_hold_the_same(store: Ope
     assert _files(store) == sorted(["holiday.jpg", made.file.rpartition("/")[2]])
 
 
-async def test_the_rotation_removes_files_and_says_which(store: OpenJournal) -> None:
+async def test_the_rotation_removes_files_of_this_journal_and_says_which(store: OpenJournal) -> None:
     day_ms = 86_400_000
     ids = []
     for day in range(4):
         made = _made(store, "snapshot", made_at=f"2026-11-2{day}T02:00:00.000Z")
         ids.append(await _count(store, made, "snapshot", 1_795_000_000_000 + day * day_ms))
+    await _change(store, f"UPDATE backups SET journal_id = 'former' WHERE backup_id = '{ids[0]}'")
     tidy = Tidy(str(store.path), FolderPlace("card", str(store.path.parent / "media")), ORIGIN, 2, 0, 0)
     result = do(tidy)
     assert isinstance(result, Tidied)
-    assert sorted(result.removed) == ids[:2]
-    assert len(_files(store)) == 2
+    assert result.removed == [ids[1]]
+    assert len(_files(store)) == 3
     journal_id = await store.database.read(meta.journal_id)
     assert all(
         (store.path.parent / "media" / "shop-1" / "T-0001" / journal_id / name).exists() for name in _files(store)
