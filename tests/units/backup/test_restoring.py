@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from agent.backup.lineage import Lineage, find_lineage
 from agent.backup.restore_plan import Plan, Until
-from agent.backup.restoring import Lineage, Restored, Restoring, Wanted, find_lineage
+from agent.backup.restoring import Restored, Restoring, Wanted
 from agent.errors import NeedsPerson, NotFound
 from agent.store.building import scratch
 from agent.store.restored_rows import Gap
