@@ -6,6 +6,7 @@ will turn out unusable when they are read; whoever reads them asks again, with t
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -48,8 +49,15 @@ class Plan:
         for index, one in enumerate(journals):
             known = [end for end in (*ends[index:], until.sequence) if end is not None]
             self._limits[one.journal_id] = min(known, default=None)
-        self._pieces = [one for one in pieces if one.journal_id in self._limits and self._gives(one)]
-        self.goal = max((self.reach(one) for one in self._pieces), default=0)
+        giving = [one for one in pieces if one.journal_id in self._limits and self._gives(one)]
+        self.goal = max((self.reach(one) for one in giving), default=0)
+        # There may be ten thousand segments and a few dozen snapshots: those are looked up, these looked at.
+        self._snapshots = [one for one in giving if one.says.kind == "snapshot"]
+        self._segments = sorted(
+            (one for one in giving if one.says.kind == "segment"), key=lambda one: (one.says.from_seq, one.file)
+        )
+        self._starts = [one.says.from_seq for one in self._segments]
+        self._longest = max((one.says.upto_seq - one.says.from_seq + 1 for one in self._segments), default=0)
 
     def reach(self, piece: Piece) -> int:
         """The last entry that the piece gives to this lineage."""
@@ -60,23 +68,30 @@ class Plan:
         """Every snapshot, the best beginning first: the newest that is not beyond the end, then the nearest beyond."""
         within: list[Piece] = []
         beyond: list[Piece] = []
-        for one in self._pieces:
-            if one.says.kind == "snapshot":
-                (beyond if self._is_beyond(one) else within).append(one)
+        for one in self._snapshots:
+            (beyond if self._is_beyond(one) else within).append(one)
         within.sort(key=lambda one: (one.says.upto_seq, _made(one), one.file), reverse=True)
         beyond.sort(key=lambda one: (one.says.upto_seq, _made(one), one.file))
         return [*within, *beyond]
 
     def next_piece(self, position: int, unusable: Container[str]) -> Piece | None:
         """Who gives the entry ``position`` and most of what follows; None: no file that is left."""
+        first = bisect_right(self._starts, position - self._longest)
+        near = self._segments[first : bisect_right(self._starts, position)]
         fitting = [
-            one for one in self._pieces if one.file not in unusable and one.says.from_seq <= position <= self.reach(one)
+            one
+            for one in (*near, *self._snapshots)
+            if one.file not in unusable and one.says.from_seq <= position <= self.reach(one)
         ]
         return max(fitting, key=lambda one: (self.reach(one), one.says.kind == "segment", one.file), default=None)
 
     def next_position(self, position: int, unusable: Container[str]) -> int | None:
         """Where the files that are left go on after ``position``, which none of them has; None: nowhere."""
-        later = [one.says.from_seq for one in self._pieces if one.file not in unusable]
+        later = [one.says.from_seq for one in self._snapshots if one.file not in unusable]
+        for one in self._segments[bisect_right(self._starts, position) :]:
+            if one.file not in unusable:
+                later.append(one.says.from_seq)
+                break
         return min((one for one in later if one > position), default=None)
 
     def _gives(self, piece: Piece) -> bool:

@@ -7,9 +7,7 @@ does. A file that turns out unusable is named, and what others hold of it is tak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -17,8 +15,8 @@ from msgspec import Struct
 
 from agent.backup.file_format import Entry, Header, JournalLine, Part, Row, Table
 from agent.backup.filling import fill
-from agent.backup.place import opened
-from agent.backup.restore_plan import Piece, Plan, Until, lineage_at, newest_leaf
+from agent.backup.lineage import Lineage, Source, Unusable, journal_rows
+from agent.backup.restore_plan import Piece, Plan, Until, lineage_at
 from agent.contract.journal_views import EntryItem
 from agent.errors import BackupUnusable, NeedsPerson, NotFound
 from agent.store import chain, entry_rows
@@ -28,36 +26,6 @@ from agent.store.database import Connection
 from agent.store.journals import Journal
 
 _AT_ONCE: Final = 500
-
-
-class Source(Struct, frozen=True):
-    """Where files are, the private keys that open them, and what to do where those are the wrong ones."""
-
-    place: Path
-    identities: Sequence[str]
-    key_hint: str
-
-    def opened(self, piece: Piece) -> AbstractContextManager[tuple[Header, Iterator[Part]]]:
-        """As `place.opened`."""
-        return opened(self.place, piece, self.identities)
-
-
-class Unusable(Struct, frozen=True):
-    """A file that gave nothing, and why."""
-
-    file: str
-    problem: str
-
-
-class Lineage(Struct, frozen=True):
-    """The journal to restore. ``journals``: with its ancestors, oldest first; ``others``: that nobody continues."""
-
-    journals: Sequence[JournalLine]
-    others: Sequence[str]
-
-    @property
-    def journal_id(self) -> str:
-        return self.journals[-1].journal_id
 
 
 class Wanted(Struct, frozen=True):
@@ -98,49 +66,6 @@ class Restored(Struct, frozen=True, kw_only=True):
     terminal: str
     serial: str
     newest_at: datetime
-
-
-def find_lineage(source: Source, pieces: Sequence[Piece], wanted: str | None) -> tuple[Lineage, list[Unusable]]:
-    """Whose journals the files hold; the one to restore is the last that began, or ``wanted``.
-
-    Raises:
-        NeedsPerson: Not one file could be read: another key perhaps.
-        NotFound: ``wanted`` is not there.
-    """
-    unusable: list[Unusable] = []
-    lineages: list[Sequence[JournalLine]] = []
-    by_journal: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        by_journal.setdefault(piece.journal_id, []).append(piece)
-    for of_one in by_journal.values():
-        header = _newest_header(source, of_one, unusable)
-        if header is not None:
-            lineages.append(header.journals)
-    if not lineages:
-        raise NeedsPerson(
-            f"none of the {len(pieces)} files can be read: {unusable[0].problem}" if unusable else "there are no files",
-            hint=source.key_hint,
-        )
-    if wanted is None:
-        best, others = newest_leaf(lineages)
-        return Lineage(best, others), unusable
-    for one in lineages:
-        if one[-1].journal_id == wanted:
-            return Lineage(one, ()), unusable
-    known = ", ".join(sorted(one[-1].journal_id for one in lineages))
-    raise NotFound(f"there is no usable file of journal {wanted}", field="--journal", hint=f"there are {known}")
-
-
-def _newest_header(source: Source, pieces: Sequence[Piece], unusable: list[Unusable]) -> Header | None:
-    """The lineage is part of every header; the newest readable one is asked."""
-    for piece in sorted(pieces, key=lambda one: (one.says.upto_seq, one.says.from_seq), reverse=True):
-        try:
-            with source.opened(piece) as (header, _parts):
-                found: Header = header
-                return found
-        except BackupUnusable as err:
-            unusable.append(Unusable(piece.file, err.message))
-    return None
 
 
 class Restoring:
@@ -319,20 +244,6 @@ class Restoring:
             named = "; ".join(f"{file}: {problem}" for file, problem in self._unusable.items())
             raise NeedsPerson(f"not one file could be used: {named or 'none reaches that far'}")
         return self._newest
-
-
-def journal_rows(lines: Sequence[JournalLine]) -> list[Journal]:
-    """A lineage as the store keeps it."""
-    return [
-        Journal(
-            one.journal_id,
-            Anchor(one.base_sequence, bytes.fromhex(one.base_hash)),
-            one.parent,
-            one.began_at,
-            one.cause,
-        )
-        for one in lines
-    ]
 
 
 def _portions(entries: Iterator[Entry]) -> Iterator[list[EntryItem]]:

@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from agent.backup.file_format import Header, Part
 from agent.backup.filling import Open, fill
+from agent.backup.lineage import Source, Unusable, find_lineage, journal_rows
 from agent.backup.place import pieces_of, terminals_in
 from agent.backup.restore_key import RestoreKey, read_key
 from agent.backup.restore_plan import Piece, Until
-from agent.backup.restoring import Restoring, Source, Unusable, Wanted, find_lineage, journal_rows
+from agent.backup.restoring import Restoring, Wanted
 from agent.boot.agent_user import state_alone
 from agent.boot.restore_report import FillReport, RestoreReport, fill_lines, report_of, restore_lines, spans
 from agent.config import Settings

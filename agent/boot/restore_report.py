@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from agent.backup.restoring import Restored, Unusable, Wanted
+from agent.backup.lineage import Unusable
+from agent.backup.restoring import Restored, Wanted
 from agent.ctl.render.style import BAD, GOOD, WARN
 from agent.ctl.screen import Screen
 from agent.runtime.clock import rfc3339

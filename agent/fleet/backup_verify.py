@@ -10,9 +10,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from agent.backup.lineage import Source, Unusable, find_lineage
 from agent.backup.restore_key import read_identities
 from agent.backup.restore_plan import Piece, Until
-from agent.backup.restoring import Restored, Restoring, Source, Unusable, Wanted, find_lineage
+from agent.backup.restoring import Restored, Restoring, Wanted
 from agent.errors import BadRequest, NeedsPerson
 from agent.fleet.backup_choice import chosen
 from agent.fleet.screen import BAD, GOOD, WARN, Screen

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import pty
 import random
 import subprocess
 import sys
@@ -143,6 +145,24 @@ def test_what_people_read_says_what_came_back_and_what_to_do(terminal: Terminal)
     for part in ("proved from the first entry to number 400", "missing  none", "which continues", "this one is SN-NEW"):
         assert part in done.stdout
     assert "systemctl start pos-agent" in done.stderr
+
+
+def test_on_a_terminal_a_line_that_is_written_over_tells_how_far_it_is(terminal: Terminal) -> None:
+    terminal.backups.snapshot(ENTRIES)
+    ours, theirs = pty.openpty()
+    words = ["restore", "--config", str(terminal.agent.config_file), "--from", str(terminal.backups.place)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent", *words], env=environment, stdout=subprocess.DEVNULL, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other side is closed
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert process.wait(TIMEOUT_S) == 0
+    assert b"\r\x1b[Krestoring: 400 of 400 entries, 100 %" in shown
 
 
 def test_the_past_up_to_a_sequence_or_a_time(terminal: Terminal) -> None:

@@ -17,8 +17,8 @@ from msgspec import Raw
 
 from agent.backup.file_format import AnchorPoint, Entry, Header, JournalLine, Part, Trailer
 from agent.backup.file_names import FileName, file_name
+from agent.backup.lineage import Source
 from agent.backup.restore_plan import Piece
-from agent.backup.restoring import Source
 from agent.contract.backup_views import BackupKind
 from agent.contract.canonical_json import canonical
 from agent.errors import BackupUnusable

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.backup.lineage import Source, find_lineage
 from agent.backup.place import pieces_of
 from agent.backup.restore_plan import Until
-from agent.backup.restoring import Restored, Restoring, Source, Wanted, find_lineage
+from agent.backup.restoring import Restored, Restoring, Wanted
 from agent.errors import NeedsPerson
 from agent.store.building import being_built, building
 from tests.kit import backup_folder as kit

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from agent.backup.file_format import Entry
 from agent.backup.filling import Filled, fill
-from agent.backup.restoring import journal_rows
+from agent.backup.lineage import journal_rows
 from agent.contract.canonical_json import canonical
 from agent.store import chain, entry_rows
 from agent.store.anchor import Anchor, move_anchor
