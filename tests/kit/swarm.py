@@ -218,6 +218,10 @@ class Terminal(asyncio.Protocol):
             self._probing = True
             self._again()
 
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
@@ -266,11 +270,14 @@ class Swarm:
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for terminal in self.terminals:
             terminal.close()
-        await asyncio.sleep(0)
+        while any(terminal.is_open for terminal in self.terminals):
+            await asyncio.sleep(0)
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Wait for ``condition``."""

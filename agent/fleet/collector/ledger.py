@@ -71,9 +71,9 @@ class Ledger:
     def _post(self, session: Session, messages: Sequence[Message], now_ms: int) -> Posted:
         self._know_terminals(session, {one.source for one in messages}, now_ms)
         posting = Posting(session, self._terminals, now_ms)
-        for one in messages:
-            if one.kind is None:
-                self._take_birth(posting, session, one, now_ms)
+        # In one order, here as wherever rows are locked: collectors that meet must not wait for each other in a ring.
+        for one in sorted((one for one in messages if one.kind is None), key=lambda one: one.source):
+            self._take_birth(posting, session, one, now_ms)
         arrived: dict[_Place, Arrived] = {}
         for one in messages:
             if one.kind is None:
@@ -87,6 +87,7 @@ class Ledger:
             into.take(checked)
         self._know_journals(session, arrived, now_ms)
         told = posting.settle({self._journals[place]: one for place, one in arrived.items()})
+        posting.write_refusals()
         return Posted(told, posting.happened, posting.held)
 
     def ask(self, now_ms: int, waiting_since_ms: int) -> Posted:

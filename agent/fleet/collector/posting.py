@@ -62,17 +62,25 @@ class Posting:
     def __init__(self, session: Session, terminals: Mapping[Source, int], now_ms: int) -> None:
         self._session, self._terminals, self._now_ms = session, terminals, now_ms
         self.happened: list[Happened] = []
+        self._refused: dict[tuple[int, str], tuple[Source, int, str]] = {}
         self.held = 0
 
     def refuse(self, source: Source, refusal: Refusal) -> None:
-        """Count it, and keep what the last one was."""
-        self._session.run(
-            "INSERT INTO refusals (terminal, reason, detail, messages, first_ms, last_ms) VALUES (?, ?, ?, 1, ?, ?)"
-            " ON CONFLICT (terminal, reason) DO UPDATE SET messages = refusals.messages + 1,"
-            " detail = excluded.detail, last_ms = excluded.last_ms",
-            (self._terminals[source], refusal.reason, refusal.detail, self._now_ms, self._now_ms),
-        )
-        self.happened.append(Happened(source, "refused", f"{refusal.reason}: {refusal.detail}"))
+        """Count it; of many alike in one commit the last one is shown."""
+        key = self._terminals[source], refusal.reason
+        times = self._refused[key][1] if key in self._refused else 0
+        self._refused[key] = source, times + 1, refusal.detail
+
+    def write_refusals(self) -> None:
+        """Write down what was counted, in one order."""
+        for (terminal, reason), (source, times, detail) in sorted(self._refused.items()):
+            self._session.run(
+                "INSERT INTO refusals (terminal, reason, detail, messages, first_ms, last_ms) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (terminal, reason) DO UPDATE SET messages = refusals.messages + excluded.messages,"
+                " detail = excluded.detail, last_ms = excluded.last_ms",
+                (terminal, reason, detail, times, self._now_ms, self._now_ms),
+            )
+            self.happened.append(Happened(source, "refused", f"{reason}: {detail}"))
 
     def settle(self, arrived: Mapping[int, Arrived]) -> list[Told]:
         """Lock, decide and write down; what to tell each terminal once this is committed."""
