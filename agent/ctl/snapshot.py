@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
-from msgspec import structs
 
 from agent.contract.command import State
 from agent.ctl import answers
@@ -88,7 +87,6 @@ def assemble(results: Mapping[str, msgspec.Raw], at: datetime) -> Snapshot:
     raw = decode(page, _RawPage, "command.list").items
     open_raw = [one for one, state in zip(raw, states, strict=True) if state.state not in _FINAL]
     figures = decode(results.get("metrics.get", UNKNOWN), answers.Metrics, "metrics.get").store
-    known = {name: value for name, value in structs.asdict(figures).items() if value is not None}
     return Snapshot(
         at=at,
         info=decode(results["agent.info"], answers.AgentInfo, "agent.info"),
@@ -100,7 +98,6 @@ def assemble(results: Mapping[str, msgspec.Raw], at: datetime) -> Snapshot:
             "health": results["health.get"],
             "readiness": results["readiness.get"],
             "operations": open_raw,
-            **({"copies": known} if known else {}),
         },
         copies=figures,
     )

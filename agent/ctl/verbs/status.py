@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from msgspec import structs
+
 from agent.ctl import answers, snapshot
 from agent.ctl.advice import advice
 from agent.ctl.client import decode
@@ -28,7 +30,8 @@ def _status(args: argparse.Namespace, screen: Screen) -> Exit:
     with client(args) as agent:
         now = snapshot.fetch(agent)
     if screen.as_json:
-        screen.document(now.document)
+        known = {name: value for name, value in structs.asdict(now.copies).items() if value is not None}
+        screen.document({**now.document, **({"copies": known} if known else {})})
     else:
         facts = (now.info, now.health, now.readiness, now.operations)
         screen.lines(status_lines(*facts, advice=advice, style=screen.style, copies=now.copies))

@@ -36,7 +36,7 @@ def test_status_and_top_show_it_where_the_agent_tells(
     assert main([verb]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Copies")]
     assert [line.split("  ")[-1].strip() for line in said] == ["12 entries not protected yet, the oldest for 3 min 3 s"]
-    assert main([verb, "--json"]) == 0
+    assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["copies"] == STORE_FIGURES
 
 
@@ -52,7 +52,7 @@ def test_an_agent_that_does_not_tell_is_shown_without(
     stub.answers["metrics.get"] = answer
     assert main([verb]) == 0
     assert "Copies" not in capsys.readouterr().out
-    assert main([verb, "--json"]) == 0
+    assert main(["status", "--json"]) == 0
     assert "copies" not in json.loads(capsys.readouterr().out)
 
 

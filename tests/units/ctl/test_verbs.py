@@ -102,7 +102,7 @@ def test_top_elsewhere_than_on_a_terminal_is_one_page_and_json_is_one_document(
     assert "HW-PRN-002" in out
     assert main(["top", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert set(shown) == {"at", "info", "health", "readiness", "operations", "copies"}
+    assert set(shown) == {"at", "info", "health", "readiness", "operations"}
     assert [one["state"] for one in shown["operations"]] == ["running"]
 
 
