@@ -150,10 +150,15 @@ def report() -> list[Row]:
     for what, one in seen.items():
         print(f"{what:>14} {one.took_s:8.2f} {one.size_bytes / 1e6:9.3f} {one.p99_ms:8.2f}", flush=True)
     increment, full, raw, idle = (seen[one] for one in ("increment", "full copy", "VACUUM INTO", "nothing else"))
+
+    def share(what: str, measured: float, unit: str, limit: float, peer: float, name: str) -> Row:
+        return Row(what, measured, unit, limit, peer, name, note=f"1/{peer / measured:,.0f}")
+
+    mb, full_mb, raw_mb = (one.size_bytes / 1e6 for one in (increment, full, raw))
     return [
-        Row("increment, bytes", increment.size_bytes / 1e6, "MB", 1 / 40, full.size_bytes / 1e6, "sealed full copy"),
-        Row("increment, time", increment.took_s, "s", 1 / 20, full.took_s, "sealed full copy"),
-        Row("increment, bytes", increment.size_bytes / 1e6, "MB", 1 / 40, raw.size_bytes / 1e6, "VACUUM INTO"),
+        share("increment, bytes", mb, "MB", 1 / 40, full_mb, "sealed full copy"),
+        share("increment, time", increment.took_s, "s", 1 / 20, full.took_s, "sealed full copy"),
+        share("increment, bytes", mb, "MB", 1 / 40, raw_mb, "VACUUM INTO"),
         Row("recording p99 in an increment", increment.p99_ms, "ms", 2.0, idle.p99_ms, "nothing else"),
         Row("recording p99 in a full copy", full.p99_ms, "ms", 2.0, idle.p99_ms, "nothing else"),
     ]
