@@ -27,6 +27,7 @@ KINDS = (
     "tests/crash/test_power_cut.py",
     "tests/crash/test_copies_killed.py",
     "tests/crash/test_restore_cut_off.py",
+    "tests/crash/test_rebuild_cut_off.py",
     "tests/crash/test_collector.py",
     "tests/crash/test_delivery_killed.py",
     "tests/crash/test_retention_kill.py",
