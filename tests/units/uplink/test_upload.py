@@ -235,6 +235,3 @@ async def test_a_full_disk_keeps_the_mark_and_not_the_entries(room: UploadRoom) 
     await room.pass_time(10.0)
     assert room.delivered == room.window.acknowledged
     await room.cut()
-
-
-_ACK = "application/vnd.pos-agent.ack.v1+json"

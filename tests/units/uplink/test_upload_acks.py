@@ -22,6 +22,7 @@ from tests.kit.collector import COLLECTOR, signed_ack
 from tests.kit.upload_room import UploadRoom, make_journal, open_copy
 
 COUNT = 400
+_ACK = "application/vnd.pos-agent.ack.v1+json"
 
 
 @pytest.fixture(scope="module")
