@@ -25,6 +25,7 @@ from msgspec import Struct
 from agent.errors import StoreFull, StoreUnavailable
 from agent.runtime.clock import rfc3339
 from agent.runtime.durable_files import sync_folder, write_durably
+from agent.store.tail_witness import read_witness
 
 log = structlog.get_logger("store")
 
@@ -62,7 +63,7 @@ class Replacement:
             return None
         if _size(wal) > 0:
             return "the database file is gone or empty, and its write-ahead log is there"
-        if _size(self._witness) > 0:
+        if read_witness(self._witness) is not None:
             return "the database file is gone or empty, and the witness of its last entry is there"
         return None
 
