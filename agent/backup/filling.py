@@ -19,7 +19,7 @@ from msgspec import Struct
 from agent.backup.file_format import Entry, Header, Part
 from agent.backup.restore_plan import Piece
 from agent.errors import BackupUnusable
-from agent.store import chain, entry_rows
+from agent.store import chain, entry_rows, marks
 from agent.store.anchor import anchor
 from agent.store.database import Connection
 from agent.store.journals import Journal
@@ -76,6 +76,9 @@ def fill(
             owner = [one.journal_id for one in lineage if one.base.sequence < gap.first][-1:]
             found = list(_forward(_hash_at(db, gap.first - 1), left, owner, candidates))
         count += entry_rows.put_back(db, [one.entry.item for one in found])
+        if found:  # a collector that passed over the hole is offered what was in it
+            delivered = marks.marks(db).delivered
+            marks.set_delivered(db, min(delivered, min(one.entry.seq for one in found) - 1))
         used.update(dict.fromkeys(one.piece.file for one in found))
     return Filled(count, tuple(used), unusable)
 

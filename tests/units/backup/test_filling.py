@@ -16,7 +16,7 @@ from agent.backup.file_format import Entry
 from agent.backup.filling import Filled, fill
 from agent.backup.lineage import journal_rows
 from agent.contract.canonical_json import canonical
-from agent.store import chain, entry_rows
+from agent.store import chain, entry_rows, marks
 from agent.store.anchor import Anchor, move_anchor
 from agent.store.building import scratch
 from agent.store.journals import Journal
@@ -82,6 +82,15 @@ def test_several_holes_are_filled_at_once() -> None:
     with journal_without(Gap(1, 3), Gap(20, 25), Gap(50, 50)) as db:
         result = filled(db, [File(J2, "snapshot", 1, 45), File(J2, "segment", 50, 50)])
         assert (result.entries, list(proof_of(db).gaps), len(result.used)) == (10, [], 2)
+
+
+def test_what_came_in_is_offered_to_the_collector_again() -> None:
+    with journal_without(Gap(3, 6)) as db:
+        marks.set_delivered(db, END_2)
+        filled(db, [File(J2, "segment", 5, 8, "none", 0)])
+        assert marks.marks(db).delivered == 4
+        filled(db, [])
+        assert marks.marks(db).delivered == 4
 
 
 def test_entries_of_the_branch_that_was_given_up_never_come_in() -> None:
