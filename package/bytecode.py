@@ -2,7 +2,10 @@
 
 Part of the package; its maintainer script runs it on the terminal, as root, by the release's own interpreter:
 
-    RELEASE/bin/python -I -OO -X pycache_prefix=RELEASE/bytecode.new RELEASE/libexec/bytecode.py RELEASE CURRENT
+    RELEASE/bin/python -I -OO -X no_debug_ranges -X pycache_prefix=RELEASE/bytecode.new \\
+        RELEASE/libexec/bytecode.py RELEASE CURRENT
+
+``no_debug_ranges`` leaves out at which column of a line an error was: a tenth of the size.
 
 Debian ships no bytecode for ``-OO``: without this every start compiles some 200 files, and keeps the memory of it.
 Importing is what writes the files, so exactly what can be imported is there: all of our own that runs on a terminal,
@@ -24,8 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OURS = ("agent", "drivers")
-# For a developer's machine: on a terminal nobody starts these.
-LEFT_OUT = ("agent.demo", "drivers.emulators")
+# For a developer's or an operator's machine: on a terminal nobody starts these.
+LEFT_OUT = ("agent.demo", "agent.fleet", "agent.supervisor", "drivers.emulators")
 # What the standard library imports only when it is needed: for work in a thread, and for a host's name.
 ALSO = ("concurrent.futures.thread", "encodings.idna")
 

@@ -14,7 +14,8 @@ MAINTAINER: Final = "pos-agent developers <pos-agent@localhost>"
 # Debian 12 has these fit for us. PyNaCl: 1.5 does all that `agent/trust/keys.py` asks, and libsodium is kept safe by
 # Debian's security updates, not by ours. All other libraries are too old there (structlog 22.3, paho-mqtt 1.6), are
 # not there (aiomqtt, msgspec), or are one that we pin and that costs no more than 0.3 MB (pyserial, tomli-w).
-FROM_DEBIAN: Final = {"PyNaCl": "python3-nacl (>= 1.5)"}
+# The age program does what pyrage does, in a process of its own as well, and pyrage would be 2.2 MB.
+FROM_DEBIAN: Final = {"PyNaCl": "python3-nacl (>= 1.5)", "pyrage": "age (>= 1.0)"}
 # Debian's name of a machine → what pip calls the wheels that run there, and Debian's triple in names of its modules.
 # Debian 12 has glibc 2.36; a wheel for any older one runs.
 MACHINES: Final = {

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from package.texts import CannotBuild, wheel_platforms
 
@@ -48,8 +49,15 @@ def wheels(cache: Path, names: Sequence[str], constraints: Path, architecture: s
     return sorted(folder.glob("*.whl"))
 
 
+# pyserial for other systems, over a network, and its programs: 0.25 MB.
+NEVER_USED: Final = (
+    *("serial/tools/", "serial/urlhandler/", "serial/threaded/", "serial/rfc2217.py", "serial/serialcli.py"),
+    *("serial/serialjava.py", "serial/serialwin32.py", "serial/win32.py"),
+)
+
+
 def unpack(wheel: Path, packages: Path) -> None:
-    """All of it but programs (``*.data``) and pip's own lists; metadata and licences stay.
+    """All of it but programs (``*.data``), pip's own lists and what a terminal never uses; metadata and licences stay.
 
     Raises:
         CannotBuild: Two wheels have the same file, or a name leads out of the folder.
@@ -61,6 +69,8 @@ def unpack(wheel: Path, packages: Path) -> None:
                 raise CannotBuild(f"{wheel.name} has a file {name!r}")
             top = path.parts[0]
             if name.endswith("/") or top.endswith(".data") or (top.endswith(".dist-info") and path.name == "RECORD"):
+                continue
+            if name.startswith(NEVER_USED):
                 continue
             target = packages / path
             if target.exists():

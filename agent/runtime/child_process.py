@@ -12,12 +12,11 @@ import contextlib
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable
 from typing import ClassVar, Final
 
 from agent.errors import ChildFailed
+from agent.runtime.interpreter import interpreter_command
 
 _MAX_RESULT_BYTES: Final = 1024 * 1024
 _READ_BYTES: Final = 65536
@@ -44,7 +43,7 @@ async def run_child(
     Raises:
         ChildFailed: It took too long, ended with another code than 0, wrote nothing or too much, or could not start.
     """
-    child = _Child(_argv(module, arguments), job)
+    child = _Child(interpreter_command(module, *arguments), job)
     try:
         async with asyncio.timeout(deadline_s):
             lines = await child.lines(on_progress)
@@ -66,7 +65,7 @@ async def stream_child(module: str, job: bytes, *, arguments: tuple[str, ...] = 
     Raises:
         ChildFailed: After the last line: it ended with another code than 0. Before the first: it could not start.
     """
-    child = _Child(_argv(module, arguments), job)
+    child = _Child(interpreter_command(module, *arguments), job)
     held = bytearray()
     try:
         while part := await child.read():
@@ -80,11 +79,6 @@ async def stream_child(module: str, job: bytes, *, arguments: tuple[str, ...] = 
         await child.close()
     if code != 0:
         raise ChildFailed(f"{module} ended with {_how(code)}", hint="see the log for what it said")
-
-
-def _argv(module: str, arguments: tuple[str, ...]) -> list[str]:
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -I, -OO, -X …
-    return [sys.executable, *flags, "-m", module, *arguments]
 
 
 def _how(code: int) -> str:

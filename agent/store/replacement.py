@@ -12,7 +12,6 @@ import fcntl
 import os
 import struct
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ from msgspec import Struct
 from agent.errors import StoreFull, StoreUnavailable
 from agent.runtime.clock import rfc3339
 from agent.runtime.durable_files import sync_folder, write_durably
+from agent.runtime.interpreter import interpreter_command
 from agent.store.tail_witness import read_witness
 
 log = structlog.get_logger("store")
@@ -155,8 +155,7 @@ class Replacement:
             "reason": decision.reason,
             "found_at": decision.found_at,
         }
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -I, -OO, -X …
-        command = [sys.executable, *flags, "-m", "agent.store.rebuild_begin"]
+        command = interpreter_command("agent.store.rebuild_begin")
         try:
             done = subprocess.run(
                 command,

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.lab.conditions import DEBIAN
 
 CACHE = Path(os.environ.get("POS_AGENT_LAB_CACHE", "/var/cache/pos-agent-lab"))
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-nacl", "procps")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-nacl", "age", "procps")
 LEFT_OUT = ("man", "doc", "locale", "info")
 # What a container of a minute has no use for; each would cost boot time or a failed unit.
 MASKED = (

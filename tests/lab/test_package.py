@@ -170,7 +170,7 @@ def test_every_module_of_the_agent_comes_from_bytecode_that_the_agent_cannot_wri
     assert len([line for line in lines if line.startswith("# code object from '/") and ".opt-2.pyc" in line]) > 150
     for late in ("aiomqtt/client.", "concurrent/futures/thread."):  # imported once the agent runs
         assert any(late in line for line in lines)
-    assert compiled == []
+    assert compiled == [], "\n".join(compiled)
     with pytest.raises(CommandFailed, match="Permission denied"):
         terminal.run_as("pos-agent", [], "touch", f"{CURRENT}/bytecode/usr/written")
 

@@ -37,15 +37,7 @@ def test_the_packed_agent_says_the_packages_version_and_nothing_else_of_the_file
 
 def test_every_dependency_comes_from_debian_or_with_the_package() -> None:
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert texts.bundled(dependencies) == [
-        "aiomqtt",
-        "paho-mqtt",
-        "msgspec",
-        "pyserial",
-        "structlog",
-        "tomli-w",
-        "pyrage",
-    ]
+    assert texts.bundled(dependencies) == ["aiomqtt", "paho-mqtt", "msgspec", "pyserial", "structlog", "tomli-w"]
     assert len(dependencies) == len(texts.bundled(dependencies)) + len(texts.FROM_DEBIAN)
 
 

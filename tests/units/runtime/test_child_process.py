@@ -119,3 +119,17 @@ def _content(path: Path) -> str:
 def _runs(pid: str) -> bool:
     status = _content(Path(f"/proc/{pid}/status"))
     return bool(status) and "\nState:\tZ" not in status
+
+
+async def test_a_child_uses_the_bytecode_of_its_parents_release_and_writes_none_elsewhere(
+    tmp_path: Path, module: object
+) -> None:
+    name = module("print(sys.pycache_prefix, sys.flags.optimize, sys.flags.isolated)")  # type: ignore[operator]
+    program = (
+        "import asyncio; from agent.runtime.child_process import run_child;"
+        f"print(asyncio.run(run_child({name!r}, b'', deadline_s=60)).decode())"
+    )
+    flags = ["-OO", "-X", f"pycache_prefix={tmp_path}"]
+    parent = await asyncio.create_subprocess_exec(sys.executable, *flags, "-c", program, stdout=asyncio.subprocess.PIPE)
+    said, _nothing = await parent.communicate()
+    assert said.decode() == f"{tmp_path} 2 0\n"
