@@ -67,7 +67,7 @@ def _parser(*, with_fleet: bool) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_arguments(verbs.add_parser(verb.name, help=verb.help, description=_sentence(verb.help)))
-    about_fleet = "many terminals over the broker: keys, send, watch, collect"
+    about_fleet = "many terminals: keys, send, watch, backup, collect"
     fleet = verbs.add_parser(FLEET, help=about_fleet, description=_sentence(about_fleet))
     if with_fleet:
         from agent.fleet.catalog import add_arguments  # noqa: PLC0415  # heavy: only when asked for
