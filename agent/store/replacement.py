@@ -30,7 +30,7 @@ from agent.store.tail_witness import read_witness
 log = structlog.get_logger("store")
 
 _PARTS: Final = ("", "-wal", "-shm")
-_CHILD_LIMIT_S: Final = 240.0
+_CHILD_LIMIT_S: Final = 1200.0  # 86 s were seen where every page of a million entries had to be looked at
 _PENDING_BYTE: Final = 0x40000000
 _SHARED_FIRST: Final = _PENDING_BYTE + 2
 _SHARED_BYTES: Final = 510
