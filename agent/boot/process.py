@@ -46,7 +46,7 @@ from agent.runtime.durable_files import make_folder
 from agent.runtime.services import Pulses, Service, end_together, run_restarting
 from agent.runtime.state_lock import StateLock
 from agent.runtime.stop_signals import StopSignals
-from agent.runtime.systemd import Notifier, watchdog_interval_s
+from agent.runtime.systemd import Notifier, more_time, watchdog_interval_s
 from agent.runtime.watchdog import Watchdog
 from agent.selling.batches import BatchWatch
 from agent.store import journals, meta
@@ -64,6 +64,7 @@ log = structlog.get_logger("boot")
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 STOP_GRACE_S = 4.0
+_OPENING_LIMIT_S = 1800.0
 _STATUS_EVERY_S = 30.0
 _RUNNING = "running"  # in table meta: "1" from a start to its orderly stop
 
@@ -96,7 +97,8 @@ def start(loaded: Loaded, *, demo_folder: Path | None = None) -> int:
 
 async def _run(loaded: Loaded, policy: tuple[Policy | None, str], stop: StopSignals) -> int:
     database = make_store(loaded.settings, SystemClock())
-    database.open()
+    with more_time(Notifier.from_environment(), longest_s=_OPENING_LIMIT_S):  # a migration, or a damaged file
+        database.open()
     try:
         return await _Agent(loaded, database, stop, *policy).serve()
     finally:

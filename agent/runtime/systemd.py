@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+_EXTENDED_BY_S: Final = 30.0
+_SAID_AGAIN_AFTER_S: Final = 10.0
 
 
 class Notifier:
@@ -28,6 +35,29 @@ class Notifier:
                 sock.sendto("\n".join(lines).encode(), self._address)
         except OSError:
             return
+
+
+@contextlib.contextmanager
+def more_time(notifier: Notifier, *, longest_s: float, again_s: float = _SAID_AGAIN_AFTER_S) -> Iterator[None]:
+    """Within the block a start may take longer than ``TimeoutStartSec=``, but not for ever.
+
+    Said again every ``again_s`` seconds by a thread, as whatever is done in the block does not let go.
+    """
+    is_over = threading.Event()
+
+    def ask() -> None:
+        for _ in range(int(longest_s / again_s)):
+            notifier.send(f"EXTEND_TIMEOUT_USEC={int(_EXTENDED_BY_S * 1_000_000)}")
+            if is_over.wait(again_s):
+                return
+
+    thread = threading.Thread(target=ask, name="more-time", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def watchdog_interval_s() -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def read_out(folder: Path, state: Rebuild, give: Callable[[Piece | Conclusion], 
     files = [PageFile(folder / name, folder / f"{name}-wal") for name in state.files]
     known = {sequence: bytes.fromhex(hash_) for sequence, hash_ in state.known_hashes}
     salvage = Salvage(files, known)
-    present: list[int] = []
+    present: list[Span] = []  # the newest first; one by one a million of them would be 36 MB
     unproven: list[int] = []
     left_out: list[int] = []
     first: tuple[int, str] | None = None
@@ -64,19 +64,33 @@ def read_out(folder: Path, state: Rebuild, give: Callable[[Piece | Conclusion], 
             here.append(one.sequence)
             if not one.is_proven:
                 unproven.append(one.sequence)
-        present += reversed(here)
+        _add(present, here)
         if here:
             first = (here[0], rows[0][HASH_COLUMN])
         if window < state.below and rows:
             give(Piece(window, rows))
     give(
         Conclusion(
-            missing=tuple(missing_spans(present[::-1], state.anchor, state.base)),
+            missing=tuple(missing_spans(_each(present), state.anchor, state.base)),
             unproven=tuple(sorted(unproven)),
             left_out=tuple(sorted(left_out)),
             begins_at=None if state.anchor_hash else first,
         )
     )
+
+
+def _add(present: list[Span], sequences: list[int]) -> None:
+    """Take in those of one window, ascending; all that are there are later."""
+    for sequence in reversed(sequences):
+        if present and present[-1][0] == sequence + 1:
+            present[-1] = (sequence, present[-1][1])
+        else:
+            present.append((sequence, sequence))
+
+
+def _each(present: list[Span]) -> Iterator[int]:
+    for first, last in reversed(present):
+        yield from range(first, last + 1)
 
 
 def _main(argument: str) -> None:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,7 @@ from agent.store.tail_witness import read_witness
 log = structlog.get_logger("store")
 
 _PARTS: Final = ("", "-wal", "-shm")
-_CHILD_LIMIT_S: Final = 240.0
+_CHILD_LIMIT_S: Final = 1200.0  # 86 s were seen where every page of a million entries had to be looked at
 _PENDING_BYTE: Final = 0x40000000
 _SHARED_FIRST: Final = _PENDING_BYTE + 2
 _SHARED_BYTES: Final = 510
@@ -81,17 +81,16 @@ class Replacement:
     def is_decided(self) -> bool:
         return self._note.exists()
 
-    def keep_deleted(self) -> None:
-        """What was deleted but is still open in this process is written to where it would have been set aside."""
+    def keep(self, displaced: Mapping[str, Path]) -> None:
+        """What is open but no longer at its path, as `OwnFiles.displaced` tells, is written down to be set aside.
+
+        Once it is written down it goes before whatever lies at the path, also when a later start carries it out.
+        """
         aside = self._path.with_name(self._decision().name)
-        for part in _PARTS[:2]:
-            target = _part(aside, part)
-            if _exists(self._path, part) or target.exists():
-                continue
-            wanted = f"{_part(self._path, part)} (deleted)"
-            opened = [entry.path for entry in os.scandir("/proc/self/fd") if _target(entry.path) == wanted]
+        for part, opened in displaced.items():
             with contextlib.suppress(OSError):  # without room for it the entries are gone, and named as missing
-                _copy(Path(opened[0]), target) if opened else None
+                _copy(opened, _kept(aside, part))
+                sync_folder(aside.parent)
 
     def carry_out(self, *, crash_point: Callable[[str], None] = lambda _point: None) -> None:
         """Go on from wherever it stands. No connection of this process may be open to the file.
@@ -126,20 +125,27 @@ class Replacement:
     def _decision(self) -> Decision:
         try:
             return msgspec.json.decode(self._note.read_bytes(), type=Decision)
-        except (OSError, msgspec.MsgspecError) as err:
+        except msgspec.MsgspecError as err:
             self._note.unlink(missing_ok=True)
             raise StoreUnavailable("the note about a damaged file cannot be read", hint="send it again") from err
 
     def _is_set_aside(self, aside: Path) -> bool:
         """By the file itself: its log and its index go after it, so while they wait, it is gone from its place."""
-        if not aside.exists():
+        if not aside.exists() or any(_kept(aside, part).exists() for part in _PARTS):
             return False
         return self._path.exists() or not any(_exists(self._path, part) for part in _PARTS)
 
     def _set_aside(self, aside: Path, crash_point: Callable[[str], None]) -> None:
         for part in _PARTS:
             source, target = _part(self._path, part), _part(aside, part)
-            if source.exists() and not target.exists():
+            kept = _kept(aside, part)
+            if kept.exists() and not target.exists():
+                if source.exists():  # what somebody put there is set aside by itself
+                    source.rename(_part(_exchanged(aside), part))
+                    crash_point(f"exchanged{part}")
+                kept.rename(target)
+                crash_point(f"set aside{part}")
+            elif source.exists() and not target.exists():
                 source.rename(target)
                 crash_point(f"set aside{part}")
         if not aside.exists():  # nothing was left to keep: an empty file says so, and that this was done
@@ -212,11 +218,12 @@ def _copy(source: Path, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _target(link: str) -> str:
-    try:
-        return os.readlink(link)
-    except OSError:
-        return ""
+def _kept(aside: Path, part: str) -> Path:
+    return aside.with_name(f"{aside.name}.kept{part}")
+
+
+def _exchanged(aside: Path) -> Path:
+    return aside.with_name(f"{aside.name}.exchanged")
 
 
 def _part(path: Path, part: str) -> Path:

@@ -7,6 +7,7 @@ record, and is named as *unproven*; the next check of a journal that was filled 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -52,11 +53,13 @@ class Salvage:
         """``known``: sequence → the chain's hash there, from other sources: the anchor, where journals began."""
         self._files = files
         self._known = known
-        self._windows: dict[int, list[tuple[int, Place]]] = {}
+        self._windows: dict[
+            int, array[int]
+        ] = {}  # file, frame and page by turns: a tuple each would be 20 MB a million
         for index, pages in enumerate(files):
             for place in pages.places(wal_only=wal_only):
                 for window in {rowid // WINDOW for rowid in _rowids(pages, place)}:
-                    self._windows.setdefault(window, []).append((index, place))
+                    self._windows.setdefault(window, array("q")).extend((index, *place))
         self.candidates = lru_cache(maxsize=4)(self._candidates)
 
     def windows(self) -> list[int]:
@@ -75,7 +78,9 @@ class Salvage:
 
     def _candidates(self, window: int) -> dict[int, list[Candidate]]:
         found: dict[int, dict[tuple[bytes, bytes], Candidate]] = {}
-        for index, place in self._windows.get(window, ()):
+        packed = self._windows.get(window, array("q"))
+        for index, *where in zip(packed[::3], packed[1::3], packed[2::3], strict=True):
+            place = Place(*where)
             age = self._files[index].age(place) - index * _MAX_SEQUENCE
             for row in self._files[index].rows(place, TABLE_LEAF):
                 if row.rowid // WINDOW == window and (one := _candidate(row, age)) is not None:

@@ -31,6 +31,8 @@ log = structlog.get_logger("store")
 DAMAGED: Final = "TXN-JRN-002"
 FIRST_LOOK_S: Final = 2.0
 _CHECK_LIMIT_S: Final = 3600.0
+LOOK_AGAIN_S: Final = 600.0
+"""After a look that was not possible: a fault of before the start would stand until somebody asks."""
 _AGAIN_S: Final = 5.0
 _NOT_AGAIN_S: Final = 30.0
 
@@ -91,11 +93,15 @@ class Soundness:
         while True:
             self._due.clear()
             await self._bring_back()
+            again_s: float | None = None
             try:
                 await self.verify()
             except (StoreFull, StoreUnavailable) as err:
                 log.warning("journal.not_verified", reason=err.message)
-            await self._due.wait()
+                again_s = LOOK_AGAIN_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(again_s):
+                    await self._due.wait()
 
     async def verify(self) -> Verification:
         """Look at everything now; whoever asks meanwhile gets the same answer. A damaged file is exchanged.

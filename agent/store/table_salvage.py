@@ -96,10 +96,13 @@ def _problems(old: Connection, table: Table) -> bool:
 
 
 def _copy_from_pages(pages: PageFile, tables: list[Table], db: Connection) -> None:
+    of_width: dict[int, list[Table]] = {}  # most rows by far are entries, or of their indexes
+    for table in tables:
+        of_width.setdefault(len(table.columns), []).append(table)
     for place in pages.newest_places():
         for kind in (TABLE_LEAF, INDEX_LEAF):
             for row in pages.rows(place, kind):
-                for table in tables:
+                for table in of_width.get(len(row.values), ()):
                     if _is_of(row, table, kind):
                         _insert(db, table, table.names, [_values(row, table)])
 

@@ -93,19 +93,28 @@ def last_passed(db: Connection, keep_ms: int) -> int:
     """The last entry since which ``keep_ms`` have passed by the times of entries alone; 0: none.
 
     Counted back from the newest entry. What the clock says now has no part in it: no jump of it makes an entry old.
+    A leap that ends a stretch of a clock set back counts nothing: without a battery it comes with every power-on.
     """
     passed_ms = 0
     after: Stretch | None = None
     for one in stretches(db):
         last_ms = _time(db, one.last)
         if after is not None:
-            passed_ms += min(max(_time(db, after.first) - last_ms, 0), LEAP_MS)
+            leap_ms = _time(db, after.first) - last_ms
+            if leap_ms <= LEAP_MS or not _was_set_back(db, one.first):
+                passed_ms += min(max(leap_ms, 0), LEAP_MS)
         found = _last_before(db, one, last_ms - (keep_ms - passed_ms) + 1)
         if found >= one.first:
             return found
         passed_ms += last_ms - _time(db, one.first)
         after = one
     return 0
+
+
+def _was_set_back(db: Connection, first: int) -> bool:
+    """Does a stretch begin earlier than the entry before it was stored?"""
+    before = _at_or_before(db, first - 1)
+    return before is not None and _time(db, before) > _time(db, first)
 
 
 def _last_before(db: Connection, stretch: Stretch, at_ms: int) -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("store")
 
 STALLED_AFTER_S: Final = 20.0
-_REPLACING_LIMIT_S: Final = 300.0
+_REPLACING_LIMIT_S: Final = 1300.0  # more than its child is given
 _LINGER_SHARE: Final = 0.1  # of a commit's time: what gathering costs at most
 _MAX_LINGER_S: Final = 0.002
 _CHECKPOINT_IN_PAUSE_BYTES: Final = 1024 * 1024
@@ -188,7 +188,7 @@ class GroupWriter:
 
     @property
     def stalled(self) -> bool:
-        """True when one batch has been under way for longer than 20 s, or 300 s while a damaged file is replaced."""
+        """True when one batch has been under way for longer than 20 s, or 1300 s while a damaged file is replaced."""
         since = self._busy_since
         limit_s = _REPLACING_LIMIT_S if self.handle.is_replacing else STALLED_AFTER_S
         return since is not None and self.clock.monotonic() - since > limit_s

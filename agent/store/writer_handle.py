@@ -201,6 +201,7 @@ class WriterHandle:
         try:
             if trouble is not None:
                 self._replacement.decide(trouble, self._clock.now())  # the next start carries it out
+                self._replacement.keep(self._files.displaced())
             elif not self._suspect:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except DatabaseError as err:
@@ -256,7 +257,7 @@ class WriterHandle:
         try:
             self._on_replaced(False)
             self._replacement.decide(self.condemned or "a replacement was cut off", self._clock.now())
-            self._replacement.keep_deleted()
+            self._replacement.keep(self._files.displaced())
             self._disconnect(keep_as_it_is=True)
             self._witness.close()
             self._give_up_for(self._replacement.carry_out)
@@ -285,7 +286,7 @@ class WriterHandle:
         if self._db is None:
             return
         if keep_as_it_is:
-            with as_it_is(self._path):
+            with as_it_is(self._files.displaced().get("", self._path)):
                 self._db.close()
         else:
             self._db.close()

@@ -36,6 +36,7 @@ def test_pings_stop_when_a_part_hangs(place: str, tmp_path: Path, broker: Broker
     try:
         agent.start(env={"STUCK": place}, watchdog_s=0.4)
         agent.wait_notified("WATCHDOG=1")
+        assert "EXTEND_TIMEOUT_USEC=30000000" in agent.notifications, "opening the store may take long"
         deadline = time.monotonic() + 20
         while not agent.events("uplink.connected") and "connected" not in agent.log():
             assert time.monotonic() < deadline

@@ -23,7 +23,7 @@ from agent.runtime.clock import SystemClock, rfc3339
 from agent.runtime.durable_files import write_durably
 from agent.runtime.identifiers import uuid7
 from agent.runtime.state_lock import StateLock
-from agent.runtime.systemd import Notifier, watchdog_interval_s
+from agent.runtime.systemd import Notifier, more_time, watchdog_interval_s
 
 
 def test_identifiers_are_version_7_and_time_ordered() -> None:
@@ -126,3 +126,17 @@ def test_redaction_is_the_last_stage_of_every_log_line() -> None:
     assert event["n"] == 3
     assert event["level"] == "warning"
     assert "ValueError at test_small_parts.py" in event["exception"]
+
+
+def test_a_long_start_asks_systemd_for_more_time_again_and_again_but_not_for_ever() -> None:
+    address = f"\0test-{uuid.uuid4()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(address)
+        sock.settimeout(10)
+        with more_time(Notifier("@" + address[1:]), longest_s=0.05, again_s=0.01):
+            assert [sock.recv(100) for _ in range(5)] == [b"EXTEND_TIMEOUT_USEC=30000000"] * 5
+            sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                sock.recv(100)
+        with pytest.raises(ValueError, match="in the block"), more_time(Notifier(None), longest_s=60):
+            raise ValueError("in the block")

@@ -59,8 +59,12 @@ def _must_stay(records: list[dict[str, Any]]) -> set[int]:
 
 
 def _passed_days(times: list[datetime], sequence: int) -> float:
-    steps = [(later - earlier).total_seconds() / DAY_S for earlier, later in pairwise(times)]
-    return sum(min(max(step, 0.0), 31.0) if step > 31 or step < 0 else step for step in steps[sequence - 1 :])
+    passed, is_set_back = [], False
+    for step in [(later - earlier).total_seconds() / DAY_S for earlier, later in pairwise(times)]:
+        leap = 0.0 if is_set_back else 31.0
+        passed.append(leap if step > 31 else max(step, 0.0))
+        is_set_back = step < 0 or (is_set_back and step <= 31)
+    return sum(passed[sequence - 1 :])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -65,6 +65,20 @@ async def test_a_jump_of_the_clock_makes_nothing_leave(tmp_path: Path) -> None:
         assert await at.remove_old() == 0
 
 
+async def test_a_clock_without_a_battery_makes_nothing_old_however_often_it_is_switched_on(tmp_path: Path) -> None:
+    async with kept(tmp_path) as at:
+        at.retention = Retention(at.store.database, at.clock, keep_days=60, on_removed=lambda: None)
+        await at.copied(1000)
+        for day in range(1, 21):
+            at.clock.set_wall(datetime(1970, 1, 1, tzinfo=UTC))  # until the network tells the time
+            for _ in range(2):
+                await at.store.store(sale(state="declined"))
+                at.clock.advance(20)
+            at.clock.set_wall(datetime(2026, 11, day, tzinfo=UTC))
+            await at.days(1)
+        assert await at.remove_old() == 0, "twenty days have passed, not sixty"
+
+
 async def test_with_a_year_to_keep_a_leap_of_the_clock_costs_nothing(tmp_path: Path) -> None:
     async with kept(tmp_path) as at:
         at.retention = Retention(at.store.database, at.clock, keep_days=365, on_removed=lambda: None)
