@@ -13,7 +13,7 @@ import pytest
 from agent.backup import age
 from agent.backup.child import do
 from agent.backup.file_format import Entry, Header, Part, Row, Table, Trailer, read_compressed
-from agent.backup.job import Failed, FolderPlace, Origin, Seal, Sealed, Tidied, Tidy, Verified, Verify
+from agent.backup.job import LARGEST_SEGMENT, Failed, FolderPlace, Origin, Seal, Sealed, Tidied, Tidy, Verified, Verify
 from agent.runtime.identifiers import uuid7
 from agent.store import backups, meta
 from agent.store.anchor import Anchor, move_anchor
@@ -157,6 +157,21 @@ async def test_holes_that_are_known_are_named(store: OpenJournal) -> None:
     )
     for made in (_made(store), _made(store, "snapshot"), _made(store, after=3)):
         assert [part.seq for part in _parts(store, made) if isinstance(part, Entry)][-3:] == [5, 6, 7]
+
+
+async def test_a_hole_larger_than_a_segment_is_passed_one_segment_after_the_other(store: OpenJournal) -> None:
+    hole = 2 * LARGEST_SEGMENT
+    await _change(
+        store,
+        "DELETE FROM entries WHERE sequence BETWEEN 4 AND 6",
+        f"INSERT INTO missing (from_seq, upto_seq, cause) VALUES (4, {hole}, 'backup')",
+        f"UPDATE entries SET sequence = {hole + 1} WHERE sequence = 7",
+    )
+    after = 0
+    while after <= hole:
+        made = _made(store, after=after)
+        assert made.upto_seq > after
+        after = made.upto_seq
 
 
 @pytest.mark.parametrize(
