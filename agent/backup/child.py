@@ -121,16 +121,26 @@ def _verify(job: Verify, target: Target, db: Connection) -> Verified:
     items = backups.at_target(db, job.place.name)
     if job.backup_id is not None:
         items = [one for one in items if one.backup_id == job.backup_id]
-    right, wrong = [], {}
+    right: list[str] = []
+    wrong: dict[str, str] = {}
+    unreadable: list[OSError] = []
     progress = _Progress()
     for done, one in enumerate(items[:_MOST_VERIFIED]):
         progress.tell(done, len(items))
         measure = Measure(one.size_bytes, one.sha256)
-        found = target.measure(one.file)
+        try:
+            found = target.measure(one.file)
+        except OSError as err:  # a bad spot is that file's trouble, and hides nothing about the others
+            target.names(one.file.rpartition("/")[0])
+            unreadable.append(err)
+            wrong[one.backup_id] = f"it cannot be read: {err.strerror or type(err).__name__}"
+            continue
         if found == measure:
             right.append(one.backup_id)
         else:
             wrong[one.backup_id] = _difference(measure, found)
+    if 1 < len(items) == len(unreadable):
+        raise unreadable[0]  # not one of them: it is the medium's trouble, and they may all be right
     return Verified(right, wrong)
 
 

@@ -240,6 +240,36 @@ async def test_a_verification_names_what_is_wrong_with_each_file(store: OpenJour
     assert _failed(msgspec.structs.replace(job, place=FolderPlace("card", "/nowhere"))).code == "BACKUP_TARGET"
 
 
+async def test_a_file_that_cannot_be_read_is_named_and_the_others_are_looked_at(store: OpenJournal) -> None:
+    media = store.path.parent / "media"
+    made = [_made(store, after=after) for after in range(4)]
+    ids = [await _count(store, one, "segment") for one in made]
+    for one in made[1:]:
+        (media / one.file).unlink()
+    (media / made[1].file).mkdir()
+    (media / made[2].file).symlink_to(media / made[0].file)
+    os.mkfifo(media / made[3].file)
+    job = Verify(str(store.path), FolderPlace("card", str(media)), ORIGIN)
+    result = do(job)
+    assert isinstance(result, Verified)
+    assert result.right == [ids[0]]
+    assert result.wrong == {
+        ids[1]: "it cannot be read: Is a directory",
+        ids[2]: "it cannot be read: Too many levels of symbolic links",
+        ids[3]: "it cannot be read: Illegal seek",
+    }
+
+
+async def test_where_not_one_file_can_be_read_it_is_the_medium(store: OpenJournal) -> None:
+    media = store.path.parent / "media"
+    for after in range(2):
+        made = _made(store, after=after)
+        await _count(store, made, "segment")
+        (media / made.file).unlink()
+        (media / made.file).mkdir()
+    assert _failed(Verify(str(store.path), FolderPlace("card", str(media)), ORIGIN)).code == "BACKUP_TARGET"
+
+
 async def test_files_that_never_counted_go_where_others_hold_the_same(store: OpenJournal) -> None:
     """Their daemon died after the file was there and before it was written down."""
     lost, made, ahead = _made(store, after=2), _made(store), _made(store, after=5)
