@@ -146,8 +146,7 @@ def _verify(job: Verify, target: Target, db: Connection) -> Verified:
 
 def _tidy(job: Tidy, target: Target, db: Connection) -> Tidied:
     journal_id = meta.journal_id(db)  # what a journal before a restore left there is for people to remove
-    known = backups.at_target(db, job.place.name)
-    items = [one for one in known if one.journal_id == journal_id]
+    items = [one for one in backups.at_target(db, job.place.name) if one.journal_id == journal_id]
     kept = rotation.Kept(job.keep_daily, job.keep_weekly, job.keep_monthly)
     gone = rotation.removable(
         (
@@ -163,14 +162,14 @@ def _tidy(job: Tidy, target: Target, db: Connection) -> Tidied:
         if one.backup_id in gone and len(removed) < _MOST_REMOVED:
             target.remove(one.file)
             removed.append(one.backup_id)
-    _remove_uncounted(job, target, db, known)
+    _remove_uncounted(job, target, db)
     return Tidied(removed)
 
 
-def _remove_uncounted(job: Tidy, target: Target, db: Connection, items: list[BackupItem]) -> None:
+def _remove_uncounted(job: Tidy, target: Target, db: Connection) -> None:
     """Files of the present journal that no row names, where rows cover what they hold: their daemon died with them."""
     folder = folder_of(job.origin.site, job.origin.terminal, meta.journal_id(db))
-    counted = {one.file.rpartition("/")[2] for one in items}
+    counted = {file.rpartition("/")[2] for file in backups.all_files(db)}
     covered = backups.covered_upto(db, job.place.name)
     for name in target.names(folder):
         known = parse_name(name)

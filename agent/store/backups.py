@@ -166,6 +166,11 @@ def at_target(db: Connection, target: str) -> list[BackupItem]:
     return [_item(row) for row in rows]
 
 
+def all_files(db: Connection) -> set[str]:
+    """Names of all files that count, whatever their target is called now."""
+    return {str(file) for (file,) in db.execute("SELECT file FROM backups")}
+
+
 def _move_mark(db: Connection, targets: Collection[str]) -> None:
     set_backed_up(db, max((covered_upto(db, target) for target in targets), default=0))
 

@@ -286,6 +286,19 @@ async def test_files_that_never_counted_go_where_others_hold_the_same(store: Ope
     assert _files(store) == sorted(["holiday.jpg", made.file.rpartition("/")[2]])
 
 
+async def test_what_was_made_while_the_place_had_another_name_stays(store: OpenJournal) -> None:
+    media = str(store.path.parent / "media")
+    made = [_made(store), _made(store, "snapshot", made_at="2026-11-20T02:00:00.000Z")]
+    for one in made:
+        await _count(store, one, one.file.rpartition("/")[2].partition("-")[0])
+    await _change(store, "UPDATE backups SET target = 'old name'")
+    made.append(_made(store, "snapshot"))
+    await _count(store, made[-1], "snapshot")
+    tidy = Tidy(str(store.path), FolderPlace("card", media), ORIGIN, 7, 4, 12)
+    assert do(tidy) == Tidied([])
+    assert _files(store) == sorted(one.file.rpartition("/")[2] for one in made)
+
+
 async def test_the_rotation_removes_files_of_this_journal_and_says_which(store: OpenJournal) -> None:
     day_ms = 86_400_000
     ids = []
