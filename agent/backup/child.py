@@ -43,8 +43,7 @@ from agent.store.sqlite import Connection, DatabaseError, open_readonly, reason
 
 LEFT_FREE_BYTES: Final = 96 * 1024 * 1024
 """A file on the store's own disk (one for a server waits there) never takes the room that records will need."""
-_MOST_VERIFIED: Final = 10_000
-_MOST_REMOVED: Final = 2_000
+_AT_ONCE: Final = 2_000  # files of which one result tells; the daemon asks for the rest
 
 
 def main() -> int:
@@ -121,11 +120,15 @@ def _verify(job: Verify, target: Target, db: Connection) -> Verified:
     items = backups.at_target(db, job.place.name)
     if job.backup_id is not None:
         items = [one for one in items if one.backup_id == job.backup_id]
+    if job.before is not None:
+        items = [one for one in items if one.backup_id < job.before]
+    left = len(items) > _AT_ONCE
+    items = items[:_AT_ONCE]
     right: list[str] = []
     wrong: dict[str, str] = {}
     unreadable: list[OSError] = []
     progress = _Progress()
-    for done, one in enumerate(items[:_MOST_VERIFIED]):
+    for done, one in enumerate(items):
         progress.tell(done, len(items))
         measure = Measure(one.size_bytes, one.sha256)
         try:
@@ -141,7 +144,7 @@ def _verify(job: Verify, target: Target, db: Connection) -> Verified:
             wrong[one.backup_id] = _difference(measure, found)
     if 1 < len(items) == len(unreadable):
         raise unreadable[0]  # not one of them: it is the medium's trouble, and they may all be right
-    return Verified(right, wrong)
+    return Verified(right, wrong, items[-1].backup_id if left else None)
 
 
 def _tidy(job: Tidy, target: Target, db: Connection) -> Tidied:
@@ -159,11 +162,11 @@ def _tidy(job: Tidy, target: Target, db: Connection) -> Tidied:
     )
     removed: list[str] = []
     for one in items:
-        if one.backup_id in gone and len(removed) < _MOST_REMOVED:
+        if one.backup_id in gone and len(removed) < _AT_ONCE:
             target.remove(one.file)
             removed.append(one.backup_id)
     _remove_uncounted(job, target, db)
-    return Tidied(removed)
+    return Tidied(removed, len(removed) == len(gone))
 
 
 def _remove_uncounted(job: Tidy, target: Target, db: Connection) -> None:
