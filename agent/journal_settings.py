@@ -5,6 +5,7 @@ For ``config.py``.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -79,6 +80,9 @@ def backup_problems(backup: Backup) -> Iterator[tuple[str, str]]:
     names = [one.name for one in targets]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield "backup", f"the name {name} stands twice: orders and lists name a target by it"
+    paths = [posixpath.normpath(one.path) for one in backup.folder]
+    for path in sorted({path for path in paths if paths.count(path) > 1}):
+        yield "backup.folder", f"the path {path} stands twice: two places in one folder disturb each other"
     for index, one in enumerate(backup.server):
         if (one.certificate_file is None) != (one.key_file is None):
             where = f"backup.server[{index}].certificate_file"

@@ -43,8 +43,7 @@ from agent.store.sqlite import Connection, DatabaseError, open_readonly, reason
 
 LEFT_FREE_BYTES: Final = 96 * 1024 * 1024
 """A file on the store's own disk (one for a server waits there) never takes the room that records will need."""
-_MOST_VERIFIED: Final = 10_000
-_MOST_REMOVED: Final = 2_000
+_AT_ONCE: Final = 2_000  # files of which one result tells; the daemon asks for the rest
 
 
 def main() -> int:
@@ -121,23 +120,36 @@ def _verify(job: Verify, target: Target, db: Connection) -> Verified:
     items = backups.at_target(db, job.place.name)
     if job.backup_id is not None:
         items = [one for one in items if one.backup_id == job.backup_id]
-    right, wrong = [], {}
+    if job.before is not None:
+        items = [one for one in items if one.backup_id < job.before]
+    left = len(items) > _AT_ONCE
+    items = items[:_AT_ONCE]
+    right: list[str] = []
+    wrong: dict[str, str] = {}
+    unreadable: list[OSError] = []
     progress = _Progress()
-    for done, one in enumerate(items[:_MOST_VERIFIED]):
+    for done, one in enumerate(items):
         progress.tell(done, len(items))
         measure = Measure(one.size_bytes, one.sha256)
-        found = target.measure(one.file)
+        try:
+            found = target.measure(one.file)
+        except OSError as err:  # a bad spot is that file's trouble, and hides nothing about the others
+            target.names(one.file.rpartition("/")[0])
+            unreadable.append(err)
+            wrong[one.backup_id] = f"it cannot be read: {err.strerror or type(err).__name__}"
+            continue
         if found == measure:
             right.append(one.backup_id)
         else:
             wrong[one.backup_id] = _difference(measure, found)
-    return Verified(right, wrong)
+    if 1 < len(items) == len(unreadable):
+        raise unreadable[0]  # not one of them: it is the medium's trouble, and they may all be right
+    return Verified(right, wrong, items[-1].backup_id if left else None)
 
 
 def _tidy(job: Tidy, target: Target, db: Connection) -> Tidied:
     journal_id = meta.journal_id(db)  # what a journal before a restore left there is for people to remove
-    known = backups.at_target(db, job.place.name)
-    items = [one for one in known if one.journal_id == journal_id]
+    items = [one for one in backups.at_target(db, job.place.name) if one.journal_id == journal_id]
     kept = rotation.Kept(job.keep_daily, job.keep_weekly, job.keep_monthly)
     gone = rotation.removable(
         (
@@ -150,17 +162,17 @@ def _tidy(job: Tidy, target: Target, db: Connection) -> Tidied:
     )
     removed: list[str] = []
     for one in items:
-        if one.backup_id in gone and len(removed) < _MOST_REMOVED:
+        if one.backup_id in gone and len(removed) < _AT_ONCE:
             target.remove(one.file)
             removed.append(one.backup_id)
-    _remove_uncounted(job, target, db, known)
-    return Tidied(removed)
+    _remove_uncounted(job, target, db)
+    return Tidied(removed, len(removed) == len(gone))
 
 
-def _remove_uncounted(job: Tidy, target: Target, db: Connection, items: list[BackupItem]) -> None:
+def _remove_uncounted(job: Tidy, target: Target, db: Connection) -> None:
     """Files of the present journal that no row names, where rows cover what they hold: their daemon died with them."""
     folder = folder_of(job.origin.site, job.origin.terminal, meta.journal_id(db))
-    counted = {one.file.rpartition("/")[2] for one in items}
+    counted = {file.rpartition("/")[2] for file in backups.all_files(db)}
     covered = backups.covered_upto(db, job.place.name)
     for name in target.names(folder):
         known = parse_name(name)

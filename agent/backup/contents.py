@@ -58,7 +58,9 @@ def read_header(db: Connection, wanted: Wanted) -> Header:
         (last,) = db.execute("SELECT max(sequence) FROM entries").fetchone()
         upto = max(last or 0, before.sequence)
         if wanted.kind == "segment":
-            upto = min(upto, before.sequence + LARGEST_SEGMENT)
+            upto = min(
+                upto, max(before.sequence, wanted.after) + LARGEST_SEGMENT
+            )  # a hole may be larger than a segment
         (schema,) = db.execute("PRAGMA user_version").fetchone()
         known = sorted(journals.journals(db), key=lambda one: one.journal_id == meta.journal_id(db))
         gaps = db.execute(

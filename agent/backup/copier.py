@@ -132,25 +132,36 @@ class Copier:
         Raises:
             TargetUnusable: The target could not be read.
         """
-        async with self._lock:
-            job = Verify(self._shared.path, self._place, self._shared.origin, backup_id)
-            result = await self._work(job, 6 * _DEADLINE_S)
-            if not isinstance(result, Verified):
-                raise self._failed(result)
-            at_ms, targets = self._now_ms(), self._shared.targets
-
-            def note(db: Connection) -> list[BackupItem | None]:
-                backups.note_verified(db, result.right, list(result.wrong.items()), at_ms, targets)
-                return [backups.item(db, one) for one in result.wrong]
-
-            wrong = await self._until_stored(lambda: self._shared.database.write(note, worth=Worth.RUN))
-            for one in wrong:
-                if one is not None:
-                    log.error("backup.wrong", target=self.target, file=one.file, problem=one.problem)
-            self._worked()
+        right, wrong, before = 0, list[BackupItem](), None
+        while True:
+            async with self._lock:  # and not for all of it: what is new meanwhile is to be copied
+                result, found = await self._verify(backup_id, before)
+            right += len(result.right)
+            wrong += found
+            before = result.next
+            self._changed.set()
+            if before is None:
+                break
         self._shared.on_snapshot()
-        self._changed.set()
-        return len(result.right), [one for one in wrong if one is not None]
+        return right, wrong
+
+    async def _verify(self, backup_id: str | None, before: str | None) -> tuple[Verified, list[BackupItem]]:
+        job = Verify(self._shared.path, self._place, self._shared.origin, backup_id, before)
+        result = await self._work(job, 6 * _DEADLINE_S)
+        if not isinstance(result, Verified):
+            raise self._failed(result)
+        at_ms, targets = self._now_ms(), self._shared.targets
+
+        def note(db: Connection) -> list[BackupItem | None]:
+            backups.note_verified(db, result.right, list(result.wrong.items()), at_ms, targets)
+            return [backups.item(db, one) for one in result.wrong]
+
+        noted = await self._until_stored(lambda: self._shared.database.write(note, worth=Worth.RUN))
+        wrong = [one for one in noted if one is not None]
+        for one in wrong:
+            log.error("backup.wrong", target=self.target, file=one.file, problem=one.problem)
+        self._worked()
+        return result, wrong
 
     async def item(self) -> TargetItem:
         """How this target stands."""
@@ -249,16 +260,23 @@ class Copier:
         """Let the rotation remove files; that it could not is no reason to distrust what was just made."""
         schedule = self._shared.schedule
         kept = (schedule.keep_daily, schedule.keep_weekly, schedule.keep_monthly)
-        result = await self._work(Tidy(self._shared.path, self._place, self._shared.origin, *kept), _DEADLINE_S)
-        if not isinstance(result, Tidied):
-            problem = result.problem if isinstance(result, Failed) else ""
-            log.warning("backup.not_tidied", target=self.target, problem=problem)
-            return
-        removed, targets = result.removed, self._shared.targets
-        if removed:
-            forget: Callable[[Connection], None] = lambda db: backups.forget(db, removed, targets)  # noqa: E731
-            await self._until_stored(lambda: self._shared.database.write(forget, worth=Worth.RUN))
-            log.info("backup.tidied", target=self.target, removed=len(removed))
+        while True:
+            result = await self._work(Tidy(self._shared.path, self._place, self._shared.origin, *kept), _DEADLINE_S)
+            if not isinstance(result, Tidied):
+                problem = result.problem if isinstance(result, Failed) else ""
+                log.warning("backup.not_tidied", target=self.target, problem=problem)
+                return
+            if result.removed:
+                await self._forget(result.removed)
+            if result.is_all or not result.removed:
+                return
+
+    async def _forget(self, removed: list[str]) -> None:
+        targets = self._shared.targets
+        await self._until_stored(
+            lambda: self._shared.database.write(lambda db: backups.forget(db, removed, targets), worth=Worth.RUN)
+        )
+        log.info("backup.tidied", target=self.target, removed=len(removed))
 
     async def _work(self, job: Job, deadline_s: float) -> Result:
         async with self._shared.children:

@@ -12,6 +12,8 @@ from agent.store.backups import Standing
 
 SOON_S: Final = 10.0
 """After a start: a snapshot that was missed is made then, and not while everything else begins."""
+_UNSURE_S: Final = 3600.0
+"""After a start with a clock that is behind the last snapshot: how old that is nobody knows."""
 
 
 class Schedule(Struct, frozen=True):
@@ -33,11 +35,14 @@ class Due(Struct, frozen=True):
 
 
 def first_snapshot_in_s(schedule: Schedule, standing: Standing, now_ms: int) -> float:
-    """After a start: by the wall clock, which cannot be believed when the last one lies in the future."""
+    """After a start: by the wall clock, which cannot be believed when the last one lies in the future.
+
+    A terminal that begins each day with its clock far behind must not wait for a whole day then: it never has one.
+    """
     if standing.snapshot_made_at_ms is None:
         return SOON_S
     age_s = (now_ms - standing.snapshot_made_at_ms) / 1000
-    return max(SOON_S, schedule.snapshot_every_s - age_s) if age_s >= 0 else schedule.snapshot_every_s
+    return max(SOON_S, schedule.snapshot_every_s - age_s) if age_s >= 0 else min(schedule.snapshot_every_s, _UNSURE_S)
 
 
 def due(schedule: Schedule, standing: Standing, *, snapshot_in_s: float, waited_s: float) -> Due:

@@ -20,6 +20,8 @@ _NAME: Final = re.compile(
     r"-([0-9a-f]{8})\.age"
 )
 _TIME: Final = "%Y%m%dT%H%M%SZ"
+_LARGEST: Final = 2**62
+"""The largest sequence that the format's lines can have; no store can be asked about a larger one."""
 _IN_WORK: Final = re.compile(r"\.[a-z0-9.-]{1,200}\.part")
 
 
@@ -54,12 +56,14 @@ def parse_name(name: str) -> FileName | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    first, last = match[1] or match[3], match[2] or match[4]
+    first, last = int(match[1] or match[3]), int(match[2] or match[4])
+    if max(first, last) > _LARGEST:
+        return None
     try:
         made_at = datetime.strptime(match[5], _TIME).replace(tzinfo=UTC) if match[5] else None
     except ValueError:
         return None
-    return FileName(cast("BackupKind", name.partition("-")[0]), int(first), int(last), made_at, match[6])
+    return FileName(cast("BackupKind", name.partition("-")[0]), first, last, made_at, match[6])
 
 
 def name_in_work(kind: BackupKind, token: str) -> str:

@@ -1,7 +1,8 @@
 """Is there a snapshot that was found right within the last week? Told as TXN-BKP-001 when there is none.
 
 Two clocks are asked. The wall clock knows of a week in which the terminal was off, but may be wrong, so it counts only
-while it is trusted; the monotonic one is always right and knows this life of the process alone.
+while it is trusted, and of a snapshot that this process did not see itself: that one may bear the time of a clock that
+was set right since. The monotonic one is always right and knows this life of the process alone.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Freshness:
         self._report = report
         self._changed = asyncio.Event()
         self._seen: int | None = None
+        self._was_there = False  # when that snapshot was verified: then the monotonic clock alone knows how long ago
+        self._has_looked = False
         self._seen_at = clock.monotonic()
 
     def look(self) -> None:
@@ -75,9 +78,11 @@ class Freshness:
 
         verified_ms, since_ms = await self._database.write(ask, worth=Worth.AUDIT)
         if verified_ms != self._seen:
+            self._was_there = self._has_looked and (verified_ms or 0) > (self._seen or 0)
             self._seen, self._seen_at = verified_ms, self._clock.monotonic()
+        self._has_looked = True
         age_s = self._clock.monotonic() - self._seen_at
-        if self._clock_trusted():
+        if self._clock_trusted() and not self._was_there:
             age_s = max(age_s, (now_ms - (since_ms if verified_ms is None else verified_ms)) / 1000)
         stale = age_s >= self._fault_after_s
         what = "no snapshot has ever been verified" if verified_ms is None else "no snapshot was verified"

@@ -64,12 +64,18 @@ class Seal(Struct, frozen=True, tag="seal"):
 
 
 class Verify(Struct, frozen=True, tag="verify"):
-    """Read files back and compare. ``backup_id``: that one alone; None: all that the table names for this target."""
+    """Read files back and compare.
+
+    Attributes:
+        backup_id: That one alone; None: all that the table names for this target, the newest first.
+        before: Only those older than this one, to go on where a result says ``next``.
+    """
 
     database: str
     place: Place
     origin: Origin
     backup_id: str | None = None
+    before: str | None = None
 
 
 class Tidy(Struct, frozen=True, tag="tidy"):
@@ -99,16 +105,18 @@ class Sealed(Struct, frozen=True, tag="sealed"):
 
 
 class Verified(Struct, frozen=True, tag="verified"):
-    """``right``: ids of files that are as they were made; ``wrong``: id → what is wrong with it."""
+    """``right``: ids of files as they were made; ``wrong``: id → what is wrong; ``next``: older ones are left."""
 
     right: list[str]
     wrong: dict[str, str]
+    next: str | None = None
 
 
 class Tidied(Struct, frozen=True, tag="tidied"):
-    """``removed``: ids whose files are gone."""
+    """``removed``: ids whose files are gone; ``is_all``: nothing is left that the rotation does not keep."""
 
     removed: list[str]
+    is_all: bool = True
 
 
 class Failed(Struct, frozen=True, tag="failed"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
@@ -59,7 +61,10 @@ def decrypted(place: Path, piece: Piece, identities: Sequence[str]) -> Iterator[
         BackupUnusable: It cannot be read or decrypted.
     """
     try:
-        with (place / piece.file).open("rb") as source, present().decrypting(source, identities) as plain:
+        with (
+            open(place / piece.file, "rb", opener=_plain_file) as source,
+            present().decrypting(source, identities) as plain,
+        ):
             yield plain
     except OSError as err:
         raise BackupUnusable(f"it cannot be read: {os.strerror(err.errno or 0)}", hint="look at the medium") from err
@@ -95,6 +100,15 @@ def checked(header: Part, piece: Piece) -> Header:
             f" {header.from_seq} to {header.upto_seq}",
         )
     return header
+
+
+def _plain_file(path: str, flags: int) -> int:
+    """No pipe or device that somebody gave a backup's name: the one is waited for, the other read, for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return descriptor
 
 
 def _folders(place: Path) -> list[Path]:

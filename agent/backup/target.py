@@ -23,6 +23,9 @@ from agent.errors import TargetUnusable
 
 _READ_BYTES: Final = 256 * 1024
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_FILE_FLAGS: Final = (
+    os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+)  # a pipe of that name is waited for never
 
 
 class Measure(NamedTuple):
@@ -114,7 +117,7 @@ class FolderTarget:
         folder, _, name = file.rpartition("/")
         try:
             with self._folder(folder) as inside:
-                descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=inside)
+                descriptor = os.open(name, _FILE_FLAGS, dir_fd=inside)
         except FileNotFoundError:
             return None
         digest, size = sha256(), 0

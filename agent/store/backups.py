@@ -107,12 +107,12 @@ def covered_upto(db: Connection, target: str) -> int:
     upto = anchor(db).sequence if snapshot is None else int(snapshot)
     for first, last in db.execute(
         "SELECT from_seq, upto_seq FROM backups WHERE target = ? AND kind = 'segment' AND upto_seq > ?"
-        " AND journal_id = ? AND verified_at IS NOT NULL ORDER BY upto_seq",
+        " AND journal_id = ? AND verified_at IS NOT NULL ORDER BY from_seq",
         (target, upto, journal_id),
     ):
         if first > upto + 1:
             break
-        upto = last
+        upto = max(upto, last)  # one that was made anew in place of a bad one may reach over those that follow
     return upto
 
 
@@ -164,6 +164,11 @@ def at_target(db: Connection, target: str) -> list[BackupItem]:
         (target,),
     )
     return [_item(row) for row in rows]
+
+
+def all_files(db: Connection) -> set[str]:
+    """Names of all files that count, whatever their target is called now."""
+    return {str(file) for (file,) in db.execute("SELECT file FROM backups")}
 
 
 def _move_mark(db: Connection, targets: Collection[str]) -> None:

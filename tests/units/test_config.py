@@ -106,6 +106,17 @@ def test_one_service_is_one_application(tmp_path: Path) -> None:
     ]
 
 
+def test_two_places_for_backups_are_two_folders(tmp_path: Path) -> None:
+    places = "".join(
+        f'[[backup.folder]]\nname = "{name}"\npath = "{path}"\n'
+        for name, path in (("card", "/media/backup"), ("stick", "/media//backup/"), ("disk", "/media/disk"))
+    )
+    file = _write(tmp_path, GOOD + f'[backup]\nrecipients = ["age1{"q" * 58}"]\n{places}')
+    assert _problems(file) == [
+        f"{file}: backup.folder: the path /media/backup stands twice: two places in one folder disturb each other"
+    ]
+
+
 def test_a_wrong_unit_is_named(tmp_path: Path) -> None:
     problems = _problems(_write(tmp_path, GOOD + "[health]\ninterval_ms = 5\nread_deadline_s = '2s'\n"))
     assert any("use interval_s" in p for p in problems)

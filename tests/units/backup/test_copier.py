@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.backup import age
@@ -17,6 +19,10 @@ from agent.backup.job import FolderPlace, Origin, ServerPlace
 from agent.errors import NotFound, TargetUnusable
 from agent.runtime.backoff import Backoff
 from agent.runtime.clock import SystemClock
+from agent.store import backups as backups_table
+from agent.store import meta
+from agent.store.backups import NewBackup
+from agent.store.database import Connection, Worth
 from tests.kit.https_place import HttpsPlace
 from tests.kit.store_records import OpenJournal, open_journal, sale
 
@@ -117,6 +123,31 @@ async def test_a_failure_is_told_once_and_tried_again_until_it_works(bench: Benc
     away.rename(bench.media)
     await bench.until(lambda: bench.reports[1:] == [("TXN-BKP-002", "card", False)])
     assert (await bench.copier.item()).backed_up_upto == 5
+
+
+async def test_every_file_of_a_place_with_thousands_is_read_and_rotated(bench: Bench) -> None:
+    count, folder = 2_010, bench.media / "f"
+    folder.mkdir()
+    digest = hashlib.sha256(b"x").digest()
+    for number in range(count):
+        (folder / str(number)).write_bytes(b"x")
+    (folder / "0").write_bytes(b"y")
+
+    def rows(db: Connection) -> None:
+        journal = meta.journal_id(db)
+        for number in range(count):
+            identifier = f"{number:08d}-0000-7000-8000-000000000000"
+            new = NewBackup(identifier, "segment", "card", f"f/{number}", journal, 1, 0, b"c", 1, digest, 0, 0)
+            backups_table.add(db, new, ())
+
+    await bench.store.database.write(rows, worth=Worth.RUN)
+    bench.shared = msgspec.structs.replace(bench.shared, schedule=Schedule(5, 3600.0, 86400.0, 1, 0, 0))
+    copier = Copier(FolderPlace("card", str(bench.media)), bench.shared, Backoff(0.05, 0.1))
+    right, wrong = await copier.verify(None)
+    assert (right, [one.file for one in wrong]) == (count - 1, ["f/0"])
+    await copier.make("snapshot")
+    assert list(folder.iterdir()) == []
+    assert len(await bench.store.database.read(lambda db: backups_table.at_target(db, "card"))) == 1
 
 
 async def test_a_target_is_found_or_refused_by_its_name(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from agent.backup.restore_plan import Until
 from agent.backup.restoring import Restored, Restoring, Wanted
 from agent.errors import NeedsPerson
 from agent.store.building import being_built, building
+from agent.store.restored_rows import Gap
 from tests.kit import backup_folder as kit
 from tests.kit.backup_folder import SITE, TERMINAL, BackupFolder
 
@@ -72,6 +74,17 @@ def test_a_file_under_another_name_is_not_taken_for_what_it_says(tmp_path: Path,
     assert (max(stored), result.lost_tail) == (40, (41, 90))
     assert "not what its name and its folder say" in result.unusable[0].problem
     assert segment.exists()
+
+
+def test_what_bears_a_backups_name_and_is_none_is_named_and_waited_for_never(tmp_path: Path, database: Path) -> None:
+    folder = BackupFolder(tmp_path / "place", database, [KEY.public])
+    inside = folder.snapshot(ENTRIES).parent
+    os.mkfifo(inside / "segment-000000000241-000000000250-01234567.age")
+    (inside / "segment-000000000251-000000000260-01234567.age").mkdir()
+    (inside / "segment-000000000261-000000000270-01234567.age").symlink_to("/dev/zero")
+    (inside / "segment-9999999999999999998-9999999999999999999-01234567.age").write_bytes(b"")
+    result, stored = restored(folder.place, tmp_path / "new")
+    assert (len(stored), len(result.unusable), result.lost_tail) == (ENTRIES, 3, Gap(ENTRIES + 1, 270))
 
 
 def test_what_lies_beside_backups_is_passed_over(tmp_path: Path, database: Path) -> None:

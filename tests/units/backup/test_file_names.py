@@ -43,6 +43,7 @@ def test_a_name_says_what_was_put_into_it(kind: BackupKind, first: int, last: in
         "snapshot-000000000001-000000000100-20261321T020304Z-01234567.age",
         "../segment-000000000001-000000000100-01234567.age",
         "segment-000000000001-000000000100-01234567.age\n",
+        "segment-9999999999999999998-9999999999999999999-01234567.age",
         "segment-０００000000001-000000000100-01234567.age",
     ],
 )

@@ -33,7 +33,7 @@ class Watched:
 
     def restart(self) -> None:
         """As another process would begin: nothing is known but what is stored."""
-        self._freshness = Freshness(
+        self.freshness = Freshness(
             self.store.database,
             self.clock,
             fault_after_s=WEEK_S,
@@ -41,11 +41,15 @@ class Watched:
             report=lambda _code, _device, active, _detail: self._told.put_nowait(active),
         )
 
+    async def told(self) -> bool:
+        """What the next look of the watch that runs says."""
+        async with asyncio.timeout(10):
+            return await self._told.get()
+
     async def stale(self) -> bool:
-        running = asyncio.create_task(self._freshness.run())
+        running = asyncio.create_task(self.freshness.run())
         try:
-            async with asyncio.timeout(10):
-                return await self._told.get()
+            return await self.told()
         finally:
             running.cancel()
             await asyncio.wait([running])
@@ -116,6 +120,26 @@ async def test_a_clock_that_fell_back_to_1970_hides_nothing_and_invents_nothing(
     assert not await watch.stale()
     watch.clock.advance(WEEK_S)
     assert await watch.stale()
+
+
+async def test_a_snapshot_made_before_the_clock_was_set_right_is_not_decades_old(watch: Watched) -> None:
+    right = watch.clock.now()
+    watch.clock.set_wall(right - timedelta(days=20000))
+    watch.trusted = False
+    running = asyncio.create_task(watch.freshness.run())
+    try:
+        assert not await watch.told()
+        await watch.verified()
+        watch.clock.set_wall(right)
+        watch.trusted = True
+        watch.freshness.look()
+        assert not await watch.told()
+        watch.clock.advance(WEEK_S)
+        watch.freshness.look()
+        assert await watch.told()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_that_a_place_was_configured_and_nothing_came_of_it_outlives_restarts(watch: Watched) -> None:

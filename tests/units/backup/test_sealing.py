@@ -13,7 +13,7 @@ import pytest
 from agent.backup import age
 from agent.backup.child import do
 from agent.backup.file_format import Entry, Header, Part, Row, Table, Trailer, read_compressed
-from agent.backup.job import Failed, FolderPlace, Origin, Seal, Sealed, Tidied, Tidy, Verified, Verify
+from agent.backup.job import LARGEST_SEGMENT, Failed, FolderPlace, Origin, Seal, Sealed, Tidied, Tidy, Verified, Verify
 from agent.runtime.identifiers import uuid7
 from agent.store import backups, meta
 from agent.store.anchor import Anchor, move_anchor
@@ -159,6 +159,21 @@ async def test_holes_that_are_known_are_named(store: OpenJournal) -> None:
         assert [part.seq for part in _parts(store, made) if isinstance(part, Entry)][-3:] == [5, 6, 7]
 
 
+async def test_a_hole_larger_than_a_segment_is_passed_one_segment_after_the_other(store: OpenJournal) -> None:
+    hole = 2 * LARGEST_SEGMENT
+    await _change(
+        store,
+        "DELETE FROM entries WHERE sequence BETWEEN 4 AND 6",
+        f"INSERT INTO missing (from_seq, upto_seq, cause) VALUES (4, {hole}, 'backup')",
+        f"UPDATE entries SET sequence = {hole + 1} WHERE sequence = 7",
+    )
+    after = 0
+    while after <= hole:
+        made = _made(store, after=after)
+        assert made.upto_seq > after
+        after = made.upto_seq
+
+
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
@@ -225,6 +240,36 @@ async def test_a_verification_names_what_is_wrong_with_each_file(store: OpenJour
     assert _failed(msgspec.structs.replace(job, place=FolderPlace("card", "/nowhere"))).code == "BACKUP_TARGET"
 
 
+async def test_a_file_that_cannot_be_read_is_named_and_the_others_are_looked_at(store: OpenJournal) -> None:
+    media = store.path.parent / "media"
+    made = [_made(store, after=after) for after in range(4)]
+    ids = [await _count(store, one, "segment") for one in made]
+    for one in made[1:]:
+        (media / one.file).unlink()
+    (media / made[1].file).mkdir()
+    (media / made[2].file).symlink_to(media / made[0].file)
+    os.mkfifo(media / made[3].file)
+    job = Verify(str(store.path), FolderPlace("card", str(media)), ORIGIN)
+    result = do(job)
+    assert isinstance(result, Verified)
+    assert result.right == [ids[0]]
+    assert result.wrong == {
+        ids[1]: "it cannot be read: Is a directory",
+        ids[2]: "it cannot be read: Too many levels of symbolic links",
+        ids[3]: "it cannot be read: Illegal seek",
+    }
+
+
+async def test_where_not_one_file_can_be_read_it_is_the_medium(store: OpenJournal) -> None:
+    media = store.path.parent / "media"
+    for after in range(2):
+        made = _made(store, after=after)
+        await _count(store, made, "segment")
+        (media / made.file).unlink()
+        (media / made.file).mkdir()
+    assert _failed(Verify(str(store.path), FolderPlace("card", str(media)), ORIGIN)).code == "BACKUP_TARGET"
+
+
 async def test_files_that_never_counted_go_where_others_hold_the_same(store: OpenJournal) -> None:
     """Their daemon died after the file was there and before it was written down."""
     lost, made, ahead = _made(store, after=2), _made(store), _made(store, after=5)
@@ -239,6 +284,19 @@ async def test_files_that_never_counted_go_where_others_hold_the_same(store: Ope
     await _change(store, "UPDATE backups SET upto_seq = 7")
     assert do(tidy) == Tidied([])
     assert _files(store) == sorted(["holiday.jpg", made.file.rpartition("/")[2]])
+
+
+async def test_what_was_made_while_the_place_had_another_name_stays(store: OpenJournal) -> None:
+    media = str(store.path.parent / "media")
+    made = [_made(store), _made(store, "snapshot", made_at="2026-11-20T02:00:00.000Z")]
+    for one in made:
+        await _count(store, one, one.file.rpartition("/")[2].partition("-")[0])
+    await _change(store, "UPDATE backups SET target = 'old name'")
+    made.append(_made(store, "snapshot"))
+    await _count(store, made[-1], "snapshot")
+    tidy = Tidy(str(store.path), FolderPlace("card", media), ORIGIN, 7, 4, 12)
+    assert do(tidy) == Tidied([])
+    assert _files(store) == sorted(one.file.rpartition("/")[2] for one in made)
 
 
 async def test_the_rotation_removes_files_of_this_journal_and_says_which(store: OpenJournal) -> None:

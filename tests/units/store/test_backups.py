@@ -97,6 +97,17 @@ async def test_a_file_that_was_found_wrong_covers_nothing_until_it_is_right_agai
     assert await _covered(store) == (9, 0, 9)
 
 
+async def test_what_is_made_anew_in_place_of_a_bad_file_reaches_over_those_that_follow(store: OpenJournal) -> None:
+    await _add(store, 1, 5)
+    bad = await _add(store, 6, 10)
+    await _add(store, 11, 15)
+    await _add(store, 16, 20)
+    await _do(store, lambda db: backups.note_verified(db, [], [(bad, "the file is gone")], 3000, BOTH))
+    assert await _covered(store) == (5, 0, 5)
+    await _add(store, 6, 18)
+    assert await _covered(store) == (20, 0, 20)
+
+
 async def test_what_is_forgotten_covers_nothing(store: OpenJournal) -> None:
     first = await _add(store, 1, 5)
     await _do(store, lambda db: backups.forget(db, [first, "no such id"], BOTH))
