@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,21 @@ def test_a_terminal_that_sends_card_data_is_held_up_to_there_and_counted(post: P
         assert session.rows("SELECT reason, messages FROM refusals") == [("card_data", 2)]
         for table in ("entries", "refusals", "waiting", "forks"):
             assert "4111111111111111" not in repr(session.rows(f"SELECT * FROM {table}"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"serial": "SN\0"},
+        {"origin": {"parent": "\0", "base_sequence": 1, "base_hash": "00" * 32}},
+        {"origin": {"parent": "p" * 90_000, "base_sequence": 1, "base_hash": "00" * 32}},
+    ],
+)
+def test_a_birth_that_no_database_could_hold_is_refused_and_stops_nobody(post: Post, changes: dict[str, Any]) -> None:
+    one = book("T-1", 5)
+    born = json.dumps({**json.loads(one.birth("S-01")), **changes}).encode()
+    assert [happened.what for happened in post.birth("T-1", born).happened] == ["refused"]
+    assert post.heads(post.send((one, 1, 5))) == [(5, None)]
 
 
 def test_audit_has_journals_of_its_own(post: Post) -> None:
