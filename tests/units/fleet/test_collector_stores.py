@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent.errors import BadRequest, NeedsPerson, StoreUnavailable
+from agent.fleet.collector import postgres_store
 from agent.fleet.collector.database import open_store
 from agent.fleet.collector.ledger import Posted
 from tests.kit.postgres import Postgres
@@ -242,6 +243,33 @@ def test_a_server_that_was_killed_has_everything_it_confirmed_and_is_connected_t
     assert post.heads(post.send((one, 11, 20))) == [(20, None)]
     assert len(held_hashes(post.database)["T-1", one.journal_id]) == 20
     post.close()
+
+
+def test_a_collector_that_stops_in_mid_transaction_does_not_hold_up_the_others(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = book("T-1", 20)
+    store = postgres.store()
+    other = Post(store)
+    other.send((one, 1, 10))
+    monkeypatch.setattr(postgres_store, "_IDLE_S", 1)
+    frozen = open_store(store)
+    answers: list[Posted] = []
+
+    def freeze() -> None:
+        with frozen.transaction() as session:
+            session.rows(f"SELECT id FROM journals {session.lock}")
+            waiting = threading.Thread(target=lambda: answers.append(other.send((one, 11, 20))), daemon=True)
+            waiting.start()
+            waiting.join(30)  # as long as this one does nothing
+            session.run("DELETE FROM entries")  # and when it wakes up, what it wanted is no more
+
+    with pytest.raises(StoreUnavailable):
+        freeze()
+    assert [other.heads(answer) for answer in answers] == [[(20, None)]]
+    assert len(held_hashes(other.database)["T-1", one.journal_id]) == 20
+    frozen.close()
+    other.close()
 
 
 def test_a_server_that_does_not_keep_what_it_confirms_is_refused(postgres: Postgres) -> None:
