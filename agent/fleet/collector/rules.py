@@ -99,12 +99,14 @@ class Facts(Struct, frozen=True):
         kin: Sequence → hash → journal_id of the terminal's other journals, for the sequences of the parts and the one
             before each; needed as long as the journal has no entry of its own.
         origin: Where the terminal's birth message says that the journal begins, when that entry is held.
+        parent: Of which journal, by that message, whether it is held or not.
         gaps: Those not filled.
     """
 
     held: Mapping[int, bytes] = {}
     kin: Mapping[int, Mapping[bytes, str]] = {}
     origin: tuple[str, Head] | None = None
+    parent: str | None = None
     gaps: tuple[Gap, ...] = ()
 
 
@@ -247,6 +249,11 @@ class _Settling:
         if self._facts.origin is not None:
             self._begin_at(*self._facts.origin)
             return True
+        if first.sequence == 1 and self._facts.parent is not None:  # restored before anything of it came here
+            root = genesis(self._facts.parent)
+            if link(root, 1, first.digest) == first.hash:
+                self._begin_at(self._facts.parent, Head(0, root))
+                return True
         return False
 
     def _begin_at(self, parent: str, head: Head) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from agent.ctl.__main__ import main
 from agent.errors import BadRequest, NeedsPerson, StoreUnavailable
-from agent.fleet.collector import postgres_store
+from agent.fleet.collector import postgres_store, reading
 from agent.fleet.collector.database import open_store
 from agent.fleet.collector.ledger import Posted
 from tests.kit.postgres import Postgres
@@ -127,6 +128,29 @@ def test_the_birth_message_says_whose_journal_a_late_part_continues(post: Post) 
     assert post.send((child, 41, 50)).told == []
     assert post.heads(post.later(WAIT_S)) == [(25, 26)]  # from the parent's last entry on, no gap
     assert post.heads(post.send((child, 26, 40))) == [(50, None)]
+
+
+def test_a_terminal_that_was_restored_before_the_store_began_is_whole_from_its_first_entry_on(
+    post: Post, store: str
+) -> None:
+    parent = book("T-1", 30)
+    child = continuing(parent, 30, 20)
+    origin = {"parent": parent.journal_id, "base_sequence": 30, "base_hash": parent.hashes[30].hex()}
+    post.birth("T-1", json.dumps({**json.loads(child.birth("S-01")), "origin": origin}).encode())
+    assert post.heads(post.send((child, 1, 50))) == [(50, None)]
+    assert post.heads(post.send((child, 31, 50))) == [(50, None)]
+    with post.database.reading() as session:
+        (held,) = reading.journals(session)
+        assert reading.before_first(session, held) == parent.hashes[0]
+    assert main(["fleet", "collect", "verify", "--store", store]) == 0
+
+
+def test_a_first_entry_of_a_journal_that_is_not_the_parent_proves_nothing(post: Post) -> None:
+    parent, stranger = book("T-1", 30), book("T-2", 30)
+    child = continuing(parent, 30, 20)
+    origin = {"parent": stranger.journal_id, "base_sequence": 30, "base_hash": parent.hashes[30].hex()}
+    post.birth("T-1", json.dumps({**json.loads(child.birth("S-01")), "origin": origin}).encode())
+    assert post.send((child, 1, 50)).told == []
 
 
 def test_a_terminal_that_sends_card_data_is_held_up_to_there_and_counted(post: Post) -> None:
