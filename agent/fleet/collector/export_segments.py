@@ -28,6 +28,7 @@ from agent.fleet.collector.database import Session
 from agent.fleet.collector.reading import Held, Recorded, StoredEntry
 from agent.fleet.screen import Screen
 from agent.runtime.durable_files import sync_folder
+from agent.store.chain import genesis
 from agent.store.schema import migrations
 
 SEGMENT_ENTRIES: Final = 10_000
@@ -117,6 +118,9 @@ def _lineage(session: Session, held: Held, family: Sequence[Held]) -> tuple[Jour
         cause = "new" if journal.parent is None else "restored"
         lines.append(JournalLine(journal.journal_id, journal.base, base.hex(), journal.parent, present.first_ms, cause))
         present = by_id.get(journal.parent) if journal.parent is not None else None
+        if present is None and journal.parent is not None and journal.base == 0:
+            # Of the first of all nothing is held, but the chain begins with it.
+            lines.append(JournalLine(journal.parent, 0, genesis(journal.parent).hex(), None, held.first_ms, "new"))
     return tuple(reversed(lines))
 
 

@@ -81,6 +81,13 @@ class Rows:
             return None
         return parent, Head(base, bytes(base_hash))
 
+    def parent(self, place: Place, journal: Journal) -> str | None:
+        """Whose journal the birth message says that it continues."""
+        found = self._session.rows(
+            "SELECT parent FROM origins WHERE terminal = ? AND journal_id = ?", (place.terminal, journal.journal_id)
+        )
+        return str(found[0][0]) if found else None
+
     def gaps(self, number: int) -> tuple[Gap, ...]:
         """Those of a journal that are not filled."""
         return tuple(
@@ -111,7 +118,8 @@ def facts_for(rows: Rows, place: Place, journal: Journal, parts: Sequence[Part])
     held = rows.lineage_hashes(place, journal, low, min(high, upto)) if repeats else {}
     gaps = rows.gaps(place.number) if repeats else ()
     if upto > journal.base:
-        return Facts(held, {}, None, gaps)
+        return Facts(held, gaps=gaps)
     kin = rows.kin(place, low - 1, high)
-    origin = None if journal.begun else rows.origin(place, journal)
-    return Facts(held, kin, origin, gaps)
+    if journal.begun:
+        return Facts(held, kin, gaps=gaps)
+    return Facts(held, kin, rows.origin(place, journal), rows.parent(place, journal), gaps)

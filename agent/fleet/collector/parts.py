@@ -8,6 +8,7 @@ nothing of it goes further than its field's name and the rule.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set
 from typing import Annotated, Final, Literal
 
@@ -29,8 +30,8 @@ MAX_BYTES: Final = 128 * 1024
 Kind = Literal["txn", "audit"]
 KIND_OF: Final[dict[str, Kind]] = {topics.TRANSACTIONS: "txn", topics.AUDIT: "audit"}
 _MAX_ENTRIES: Final = 10_000
-_LEVEL: Final = 64
-"""Longest name of a site or a terminal."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Of a site or a terminal. Exports make folders of them, so a broker's word for one is held to the form of all ids."""
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
@@ -124,13 +125,24 @@ class _WireBinding(Struct, frozen=True):
     tid: str
 
 
-class _WireBirth(Struct, frozen=True):
-    """Of a birth message: terminals of other releases say more, or less."""
+class _WireOrigin(Struct, frozen=True):
+    """`JournalOrigin`; what is kept of it as text is a UUID."""
 
-    serial: Annotated[str, Meta(max_length=128)]
+    parent: Uuid | None
+    base_sequence: Sequence
+    base_hash: Hash
+
+
+class _WireBirth(Struct, frozen=True):
+    """Of a birth message: terminals of other releases say more, or less.
+
+    No control characters: PostgreSQL holds no U+0000, and a commit that can never succeed would be tried for ever.
+    """
+
+    serial: Annotated[str, Meta(max_length=128, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
     journal_id: Uuid
     bindings: Annotated[tuple[_WireBinding, ...], Meta(max_length=1000)] = ()
-    origin: JournalOrigin | None = None
+    origin: _WireOrigin | None = None
 
 
 _batches: Final = msgspec.json.Decoder(_WireBatch)
@@ -145,7 +157,7 @@ def source_of(topic: str) -> tuple[Source, str] | None:
     if len(levels) != 5 or "/".join(levels[:2]) != topics.ROOT:
         return None
     site, terminal = levels[2:4]
-    if not all(0 < len(one) <= _LEVEL and one.isprintable() and "\x00" not in one for one in (site, terminal)):
+    if not (_NAME.fullmatch(site) and _NAME.fullmatch(terminal)):
         return None
     return Source(site, terminal), levels[4]
 
@@ -157,7 +169,9 @@ def check_birth(payload: bytes) -> Born | Refusal:
     except _BROKEN:
         return Refusal("not_a_birth", "agent/birth")
     bindings = tuple((one.provider, one.mid, one.tid) for one in birth.bindings)
-    return Born(birth.serial, bindings, birth.journal_id, birth.origin)
+    said = birth.origin
+    origin = JournalOrigin(said.parent, said.base_sequence, said.base_hash) if said is not None else None
+    return Born(birth.serial, bindings, birth.journal_id, origin)
 
 
 def check_batch(payload: bytes, kind: Kind, bindings: Bindings) -> Checked:

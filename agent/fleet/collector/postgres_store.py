@@ -20,7 +20,7 @@ if importlib.util.find_spec("psycopg") is None:
         "a PostgreSQL store needs psycopg", field="--store", hint="pip install 'pos-agent[collector]', or use SQLite"
     )
 import psycopg
-from psycopg import errors
+from psycopg import conninfo, errors
 
 _WORDS: Final = {
     "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
@@ -29,6 +29,10 @@ _WORDS: Final = {
 }
 _TABLES_LOCK: Final = 7_062_026  # an advisory lock: two collectors that start at once make the tables one by one
 _CONNECT_S: Final = 10
+_IDLE_S = 60
+"""A collector that stops in mid-transaction (its machine is frozen, or cut off) holds rows that others wait for."""
+_KEEPALIVE: Final = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+"""Seconds, and ms: without them a server whose machine lost power is waited for, for hours. The URI's own go first."""
 _STREAM_ROWS: Final = 2_000
 
 
@@ -81,10 +85,23 @@ class PostgresStore:
 
     def _connected(self) -> psycopg.Connection[Row]:
         if self._connection is None or self._connection.closed:
+            named = conninfo.conninfo_to_dict(self._where)
+            ours: dict[str, Any] = {name: value for name, value in _KEEPALIVE.items() if name not in named}
             self._connection = psycopg.connect(
-                self._where, autocommit=True, connect_timeout=_CONNECT_S, application_name="pos-agent collector"
+                self._where,
+                autocommit=True,
+                connect_timeout=_CONNECT_S,
+                application_name="pos-agent collector",
+                **ours,
             )
-            self._connection.execute("SET synchronous_commit TO on")
+            for name, value in (
+                ("synchronous_commit", "on"),
+                ("idle_in_transaction_session_timeout", f"{_IDLE_S}s"),
+                ("tcp_keepalives_idle", "15"),
+                ("tcp_keepalives_interval", "5"),
+                ("tcp_keepalives_count", "3"),
+            ):
+                self._connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         return self._connection
 
     @contextlib.contextmanager

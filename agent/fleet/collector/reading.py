@@ -122,7 +122,10 @@ def _first_genesis(session: Session, held: Held) -> bytes | None:
     while journal.parent is not None and journal.parent in by_id and journal.parent not in seen:
         journal = by_id[journal.parent]
         seen.add(journal.journal_id)
-    return genesis(journal.journal_id) if journal.parent is None else None
+    if journal.parent is None:
+        return genesis(journal.journal_id)
+    # A parent that is not held: a journal begins at 0 after one of those only where that is the first of all.
+    return genesis(journal.parent) if journal.parent not in by_id else None
 
 
 def utc(ms: int) -> datetime:

@@ -2,9 +2,11 @@
 
 A part extends the journal when it links by hash to the last entry held without a hole. One that begins later waits
 (several collectors share the work, so messages overtake each other) until what is missing has come; is it still
-missing after `ASK_AFTER_MS`, the terminal is asked for it. Only when it was asked `INSIST` times and then began later
-again is its beginning taken, with a gap that is on record. Another hash under a sequence that is held is a fork: it is
-kept apart with what follows it, nothing is overwritten, and the answer is what is held: the terminal cannot agree.
+missing after `ASK_AFTER_MS`, the terminal is asked for it. Only when it has answered `INSIST` times by beginning later
+again is its beginning taken, with a gap that is on record: questions that it cannot have heard, because it was away,
+count for nothing, and neither do those for an entry that came and was refused. Another hash under a sequence that is
+held is a fork: it is kept apart with what follows it, nothing is overwritten, and the answer is what is held: the
+terminal cannot agree.
 
 A new journal begins at its own genesis, or at an entry that another journal of the same terminal holds: that is its
 parent, as after a restore. What the parent holds already is not held twice.
@@ -23,6 +25,8 @@ from agent.store.chain import genesis, link
 
 ASK_AFTER_MS: Final = 1_000
 ASK_AGAIN_MS: Final = 5_000
+ASK_SELDOM_MS: Final = 3_600_000
+"""Without an answer the pauses double up to this: the broker keeps the questions to a terminal that is away."""
 INSIST: Final = 2
 MAX_WAITING_PARTS: Final = 64
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
@@ -66,7 +70,8 @@ class Journal(Struct, frozen=True):
     Attributes:
         begun: False as long as nothing of it could be linked to anything.
         base: The last entry that is the parent's own.
-        since_ms: Since when parts wait; ``asks``, ``asked_ms``: how often and when the terminal was asked.
+        since_ms: Since when parts wait; ``asked_ms``: when the terminal was asked last.
+        asks: Questions that were answered by beginning later again, twice; one more while a question is open.
         forked: A fork is on record: no gap is taken any more, for what comes after it may be the other branch.
     """
 
@@ -94,12 +99,14 @@ class Facts(Struct, frozen=True):
         kin: Sequence → hash → journal_id of the terminal's other journals, for the sequences of the parts and the one
             before each; needed as long as the journal has no entry of its own.
         origin: Where the terminal's birth message says that the journal begins, when that entry is held.
+        parent: Of which journal, by that message, whether it is held or not.
         gaps: Those not filled.
     """
 
     held: Mapping[int, bytes] = {}
     kin: Mapping[int, Mapping[bytes, str]] = {}
     origin: tuple[str, Head] | None = None
+    parent: str | None = None
     gaps: tuple[Gap, ...] = ()
 
 
@@ -158,12 +165,16 @@ class _Settling:
         if self._head != self._before.head or self._begun != self._before.begun or since is None:
             since, asks, asked = now_ms, 0, None  # another hole than before, if any
         forked = self._before.forked or bool(self._forks)
-        if ahead and asks >= INSIST and not forked and self._begins_again(arrived, waiting):
-            self._accept_gap(ahead[0])
-            ahead, since, asks, asked = self._take_all(ahead), now_ms, 0, None
-        ask = bool(ahead) and now_ms - since >= ASK_AFTER_MS and (asked is None or now_ms - asked >= ASK_AGAIN_MS)
+        if told:
+            asks = 0  # what is missing is there, and was refused
+        elif self._begins_again(arrived, waiting):
+            asks += asks % 2
+            if ahead and asks >= 2 * INSIST and not forked:
+                self._accept_gap(ahead[0])
+                ahead, since, asks, asked = self._take_all(ahead), now_ms, 0, None
+        ask = bool(ahead) and now_ms - since >= ASK_AFTER_MS and now_ms - (asked or 0) >= _pause_ms(since, asks, asked)
         if ask:
-            asks, asked = asks + 1, now_ms
+            asks, asked = asks | 1, now_ms
         kept = _bounded(ahead)
         left = {_key(part) for part in kept}
         consumed = told or any(_key(part) not in {_key(one) for one in ahead} for part in arrived)
@@ -238,6 +249,11 @@ class _Settling:
         if self._facts.origin is not None:
             self._begin_at(*self._facts.origin)
             return True
+        if first.sequence == 1 and self._facts.parent is not None:  # restored before anything of it came here
+            root = genesis(self._facts.parent)
+            if link(root, 1, first.digest) == first.hash:
+                self._begin_at(self._facts.parent, Head(0, root))
+                return True
         return False
 
     def _begin_at(self, parent: str, head: Head) -> None:
@@ -281,11 +297,16 @@ class _Settling:
             self._held[entry.sequence] = entry.hash
 
     def _begins_again(self, arrived: Sequence[Part], waiting: Sequence[Part]) -> bool:
-        """Whether the terminal has answered from its beginning: from no later than whatever came before."""
+        """Whether the terminal has answered from its beginning.
+
+        That is from no later than whatever came before; or (what came first may be gone there by now) with a part that
+        came before.
+        """
         first = min((part.from_seq for part in waiting), default=None)
+        stored = {_key(part) for part in waiting}
         return any(
             part.from_seq > self._head.sequence + (1 if self._begun else 0)
-            and (first is None or part.from_seq <= first)
+            and (first is None or part.from_seq <= first or _key(part) in stored)
             for part in arrived
         )
 
@@ -299,6 +320,15 @@ class _Settling:
 
 def _key(part: Part) -> tuple[int, int, bytes]:
     return part.from_seq, part.upto_seq, part.entries[-1].hash
+
+
+def _pause_ms(since_ms: int, asks: int, asked_ms: int | None) -> int:
+    """How long after the last question the next one may follow."""
+    if asked_ms is None:
+        return 0
+    if 0 < asks < 2 * INSIST and asks % 2 == 0:
+        return ASK_AGAIN_MS  # it was answered: the terminal is there
+    return min(max(ASK_AGAIN_MS, asked_ms - since_ms), ASK_SELDOM_MS)
 
 
 def _bounded(ahead: Sequence[Part]) -> list[Part]:

@@ -28,6 +28,8 @@ RECEIVE_MAXIMUM: Final = 512
 """Messages without our PUBACK: as many as one commit can hold."""
 WINDOW: Final = 64
 """Acknowledgements on their way without the broker's PUBACK."""
+ACK_EXPIRY_S: Final = 600
+"""A terminal that was away sends again from its last one: old ones need no place in its queue beside its orders."""
 _GATHER_S: Final = 0.02
 _ENOUGH: Final = 128  # messages that need not wait for more
 _RETRY_S: Final = 1.0
@@ -187,7 +189,7 @@ class Collector:
 
     async def _send(self, link: Link, key: _AckKey, payload: bytes) -> None:
         try:
-            sent = await link.send(key[0], payload)
+            sent = await link.send(key[0], payload, message_expiry_s=ACK_EXPIRY_S)
         except PublishRefused as err:
             self._refused(key[0], err.message)
             return

@@ -8,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 
 from agent.ctl.__main__ import main
 from agent.fleet.collector.database import open_store
+from agent.fleet.collector.service import ACK_EXPIRY_S
 from tests.kit.broker import Broker, free_port, subscribe
 from tests.kit.collector_process import CollectorProcess, new_key, public_bytes
 from tests.kit.swarm import Book, Swarm, open_ack
@@ -129,6 +131,19 @@ async def test_an_ack_says_what_is_held_and_is_not_retained(
         await watcher.publish("pos/v1/S-01/T-1/agent/txn", book.message(1, 5))  # held: the ack may have been lost
         again = (await watcher.collect(3))[2]
         assert open_ack(again.payload, None)["upto_seq"] == 7
+
+
+async def test_acks_do_not_fill_the_queue_of_a_terminal_that_is_away(
+    own_broker: Broker, alone: CollectorProcess
+) -> None:
+    book = Book("T-1")
+    book.write(10)
+    async with aiomqtt.Client("127.0.0.1", own_broker.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+        await client.subscribe("pos/v1/S-01/T-1/in/ack/txn", qos=1)
+        await client.publish("pos/v1/S-01/T-1/agent/txn", book.message(1, 7), qos=1)
+        seen = await anext(aiter(client.messages))
+    properties: Any = seen.properties
+    assert 0 < properties.MessageExpiryInterval <= ACK_EXPIRY_S
 
 
 def stored_bytes(folder: Path) -> bytes:

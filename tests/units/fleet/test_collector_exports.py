@@ -181,6 +181,30 @@ def test_segments_are_backup_files_that_prove_themselves(store: str, tmp_path: P
     assert [(gap.from_seq, gap.upto_seq) for gap in of_book.missing] == [(21, 30)]
 
 
+def test_segments_of_a_journal_whose_parent_never_came_name_it_as_the_first(store: str, tmp_path: Path) -> None:
+    parent = Book("T-1")
+    parent.write(30)
+    child = Book("T-1", "0192f6d0-0000-7000-8000-0000000000cc", shop="restored", parent=parent, base=30)
+    child.write(10)
+    origin = {"parent": parent.journal_id, "base_sequence": 30, "base_hash": parent.hashes[30].hex()}
+    post = Post(store)
+    post.birth("T-1", json.dumps({**json.loads(child.birth("S-01")), "origin": origin}).encode())
+    post.send((child, 1, 40))
+    post.close()
+    keys = age.present().generate()
+    assert export(store, tmp_path / "stick", "segments", "--recipient", keys.public) == 0
+    (file,) = (tmp_path / "stick").rglob("*.age")
+    with file.open("rb") as source, age.present().decrypting(source, [keys.secret]) as plain:
+        header, *entries, _trailer = list(read_compressed(plain))
+    assert isinstance(header, Header)
+    assert [(line.journal_id, line.parent) for line in header.journals] == [
+        (parent.journal_id, None),
+        (child.journal_id, parent.journal_id),
+    ]
+    assert header.anchor.hash == header.journals[0].base_hash == parent.hashes[0].hex()
+    assert len(entries) == 40
+
+
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1"])
 def test_no_cell_is_a_formula(cell: str) -> None:
     assert csv_cell(cell) == f"'{cell}"

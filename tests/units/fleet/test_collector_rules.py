@@ -11,6 +11,7 @@ from agent.fleet.collector.parts import Checked, Entry, Part, check_batch
 from agent.fleet.collector.rules import (
     ASK_AFTER_MS,
     ASK_AGAIN_MS,
+    ASK_SELDOM_MS,
     MAX_WAITING_PARTS,
     Facts,
     Gap,
@@ -219,6 +220,54 @@ def test_only_a_new_beginning_counts_as_the_answer_not_what_was_still_on_its_way
         store.take()
     store.take(PARTS[46])  # goes on after what waits: no answer to the question
     assert not store.gaps
+
+
+def test_questions_to_a_terminal_that_was_away_make_no_gap() -> None:
+    store = Store()
+    store.take(PARTS[41])
+    for _asked in range(10):
+        store.now_ms += ASK_AFTER_MS + 2 * ASK_SELDOM_MS
+        assert store.take().reply is not None  # to nobody
+    assert store.take(PARTS[41]).reply is None  # it is back, and goes on from its own mark, which is beyond ours
+    assert not store.gaps
+    store.now_ms += ASK_AGAIN_MS
+    settled = store.take()
+    assert settled.reply is not None
+    assert settled.reply.resend_from == 1  # now it hears
+
+
+def test_pauses_between_questions_without_an_answer_grow() -> None:
+    store = Store()
+    store.take(PARTS[41])
+    asked = 0
+    for _minute in range(7 * 24 * 60):
+        store.now_ms += 60_000
+        asked += store.take().reply is not None
+    assert asked < 200  # while the terminal is away for a week, in the broker's queue
+
+
+def test_what_was_refused_is_no_gap_however_often_it_comes() -> None:
+    store = Store()
+    store.take(PARTS[1])
+    for _again in range(10):
+        refused = settle(store.journal, (), store.waiting, Facts(), store.now_ms, told=True)  # the part with 6
+        store.commit(refused)
+        store.take(PARTS[11], PARTS[16])
+        store.now_ms += 2 * ASK_SELDOM_MS
+        store.take()
+    assert not store.gaps
+    assert store.journal.head.sequence == 5
+
+
+def test_what_waits_and_is_gone_at_the_terminal_by_now_does_not_block_the_rest() -> None:
+    store = Store()
+    store.take(PARTS[1], PARTS[11])  # 6 to 10 are lost; then retention removes up to 40 there
+    for _again in range(10):
+        store.take(PARTS[41])
+        store.now_ms += 2 * ASK_SELDOM_MS
+        store.take()
+    assert [(gap.from_seq, gap.upto_seq) for gap in store.gaps] == [(6, 10), (16, 40)]
+    assert store.journal.head.sequence == 45
 
 
 def test_a_gap_is_filled_from_its_beginning_and_must_lead_to_what_stands_behind_it() -> None:

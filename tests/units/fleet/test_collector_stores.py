@@ -7,10 +7,13 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.ctl.__main__ import main
 from agent.errors import BadRequest, NeedsPerson, StoreUnavailable
+from agent.fleet.collector import postgres_store, reading
 from agent.fleet.collector.database import open_store
 from agent.fleet.collector.ledger import Posted
 from tests.kit.postgres import Postgres
@@ -127,6 +130,29 @@ def test_the_birth_message_says_whose_journal_a_late_part_continues(post: Post) 
     assert post.heads(post.send((child, 26, 40))) == [(50, None)]
 
 
+def test_a_terminal_that_was_restored_before_the_store_began_is_whole_from_its_first_entry_on(
+    post: Post, store: str
+) -> None:
+    parent = book("T-1", 30)
+    child = continuing(parent, 30, 20)
+    origin = {"parent": parent.journal_id, "base_sequence": 30, "base_hash": parent.hashes[30].hex()}
+    post.birth("T-1", json.dumps({**json.loads(child.birth("S-01")), "origin": origin}).encode())
+    assert post.heads(post.send((child, 1, 50))) == [(50, None)]
+    assert post.heads(post.send((child, 31, 50))) == [(50, None)]
+    with post.database.reading() as session:
+        (held,) = reading.journals(session)
+        assert reading.before_first(session, held) == parent.hashes[0]
+    assert main(["fleet", "collect", "verify", "--store", store]) == 0
+
+
+def test_a_first_entry_of_a_journal_that_is_not_the_parent_proves_nothing(post: Post) -> None:
+    parent, stranger = book("T-1", 30), book("T-2", 30)
+    child = continuing(parent, 30, 20)
+    origin = {"parent": stranger.journal_id, "base_sequence": 30, "base_hash": parent.hashes[30].hex()}
+    post.birth("T-1", json.dumps({**json.loads(child.birth("S-01")), "origin": origin}).encode())
+    assert post.send((child, 1, 50)).told == []
+
+
 def test_a_terminal_that_sends_card_data_is_held_up_to_there_and_counted(post: Post) -> None:
     one = book("T-1", 5)
     bad = one.message(1, 5).replace(b'"receipt_no":"000003"', b'"memo":"4111111111111111"')
@@ -138,6 +164,21 @@ def test_a_terminal_that_sends_card_data_is_held_up_to_there_and_counted(post: P
         assert session.rows("SELECT reason, messages FROM refusals") == [("card_data", 2)]
         for table in ("entries", "refusals", "waiting", "forks"):
             assert "4111111111111111" not in repr(session.rows(f"SELECT * FROM {table}"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"serial": "SN\0"},
+        {"origin": {"parent": "\0", "base_sequence": 1, "base_hash": "00" * 32}},
+        {"origin": {"parent": "p" * 90_000, "base_sequence": 1, "base_hash": "00" * 32}},
+    ],
+)
+def test_a_birth_that_no_database_could_hold_is_refused_and_stops_nobody(post: Post, changes: dict[str, Any]) -> None:
+    one = book("T-1", 5)
+    born = json.dumps({**json.loads(one.birth("S-01")), **changes}).encode()
+    assert [happened.what for happened in post.birth("T-1", born).happened] == ["refused"]
+    assert post.heads(post.send((one, 1, 5))) == [(5, None)]
 
 
 def test_audit_has_journals_of_its_own(post: Post) -> None:
@@ -226,6 +267,33 @@ def test_a_server_that_was_killed_has_everything_it_confirmed_and_is_connected_t
     assert post.heads(post.send((one, 11, 20))) == [(20, None)]
     assert len(held_hashes(post.database)["T-1", one.journal_id]) == 20
     post.close()
+
+
+def test_a_collector_that_stops_in_mid_transaction_does_not_hold_up_the_others(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = book("T-1", 20)
+    store = postgres.store()
+    other = Post(store)
+    other.send((one, 1, 10))
+    monkeypatch.setattr(postgres_store, "_IDLE_S", 1)
+    frozen = open_store(store)
+    answers: list[Posted] = []
+
+    def freeze() -> None:
+        with frozen.transaction() as session:
+            session.rows(f"SELECT id FROM journals {session.lock}")
+            waiting = threading.Thread(target=lambda: answers.append(other.send((one, 11, 20))), daemon=True)
+            waiting.start()
+            waiting.join(30)  # as long as this one does nothing
+            session.run("DELETE FROM entries")  # and when it wakes up, what it wanted is no more
+
+    with pytest.raises(StoreUnavailable):
+        freeze()
+    assert [other.heads(answer) for answer in answers] == [[(20, None)]]
+    assert len(held_hashes(other.database)["T-1", one.journal_id]) == 20
+    frozen.close()
+    other.close()
 
 
 def test_a_server_that_does_not_keep_what_it_confirms_is_refused(postgres: Postgres) -> None:
