@@ -116,7 +116,8 @@ async def test_what_the_retained_messages_say(broker: Broker, terminal: Terminal
     for name, value in CONFIG["terminal"].items():
         assert birth[name] == value
     assert birth["bindings"] == [{"provider": "acquirer-a", "mid": "104110058120001", "tid": "00010001"}]
-    assert set(birth["commands"]) == {"ping", "rebirth", "check_device", "cancel", "reset", "reinit"}
+    copying = {"backup", "verify_backup"}
+    assert set(birth["commands"]) == {"ping", "rebirth", "check_device", "cancel", "reset", "reinit", *copying}
     assert {"version", "capabilities", "schemas", "boot_id", "journal_id"} <= birth.keys()
     assert set(config) == {"version", "digest"}
     assert config["digest"] == terminal.ask("config.get")["digest"]

@@ -155,6 +155,10 @@ def _exercise() -> Generator[Call, dict[str, Any], None]:
     yield "control", "transaction.list", {"limit": 2, "state": "approved"}
     yield "control", "transaction.list", {"limit": 0}
     yield "control", "transaction.summary", {}
+    yield "control", "backup.list", {"limit": 5}
+    yield "control", "backup.run", {"kind": "segment", "reason": "tried"}
+    yield "control", "backup.run", {"kind": "everything"}
+    yield "control", "backup.verify", {"command_id": "verify-0001"}
     for plain in ("agent.info", "health.get", "readiness.get", "journal.verify", "config.get", "metrics.get"):
         yield "control", plain, {}
 
