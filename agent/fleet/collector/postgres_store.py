@@ -20,7 +20,7 @@ if importlib.util.find_spec("psycopg") is None:
         "a PostgreSQL store needs psycopg", field="--store", hint="pip install 'pos-agent[collector]', or use SQLite"
     )
 import psycopg
-from psycopg import conninfo, errors
+from psycopg import conninfo, errors, pq
 
 _WORDS: Final = {
     "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
@@ -69,15 +69,32 @@ class PostgresStore:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[PostgresSession]:
-        with self._translated(), self._connected().transaction():
-            yield PostgresSession(self._connected())
+        with self._translated(), self._begun("BEGIN ISOLATION LEVEL READ COMMITTED") as session:
+            yield session
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[PostgresSession]:
-        with self._translated(), self._connected().transaction():
-            session = PostgresSession(self._connected())
-            session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        with self._translated(), self._begun("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as session:
             yield session
+
+    @contextlib.contextmanager
+    def _begun(self, begin: str) -> Iterator[PostgresSession]:
+        """A transaction whose COMMIT is the server's own word, on a connection that has nothing else under way.
+
+        Not psycopg's ``transaction()``: where it finds one open it makes a savepoint of itself, and a COMMIT that the
+        server answers with ROLLBACK passes for one.
+        """
+        connection, is_done = self._connected(), False
+        try:
+            connection.execute(begin)
+            yield PostgresSession(connection)
+            said = connection.execute("COMMIT").statusmessage
+            if said != "COMMIT" or connection.info.transaction_status != pq.TransactionStatus.IDLE:
+                raise psycopg.OperationalError(f"the transaction was not committed: {said}")
+            is_done = True
+        finally:
+            if not is_done:
+                connection.close()  # whatever it was in the middle of ends there; the next one gets a fresh connection
 
     def close(self) -> None:
         if self._connection is not None:

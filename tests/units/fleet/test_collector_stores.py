@@ -6,9 +6,11 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from agent.ctl.__main__ import main
@@ -267,6 +269,22 @@ def test_a_server_that_was_killed_has_everything_it_confirmed_and_is_connected_t
     assert post.heads(post.send((one, 11, 20))) == [(20, None)]
     assert len(held_hashes(post.database)["T-1", one.journal_id]) == 20
     post.close()
+
+
+def test_a_commit_that_the_server_answers_with_a_rollback_is_none(postgres: Postgres) -> None:
+    """After an error that somebody swallowed COMMIT succeeds, and says ROLLBACK."""
+    database = open_store(postgres.store())
+    with pytest.raises(StoreUnavailable, match="not committed"), database.transaction() as session:
+        session.run("CREATE TABLE taken (number INTEGER)")
+        with suppress(psycopg.Error):
+            session.run("SELECT 1 / 0")
+    with pytest.raises(StoreUnavailable, match="does not exist"), database.reading() as session:
+        session.rows("SELECT * FROM taken")
+    with database.transaction() as session:
+        session.run("CREATE TABLE taken (number INTEGER)")
+    with database.reading() as session:
+        assert session.rows("SELECT * FROM taken") == []
+    database.close()
 
 
 def test_a_collector_that_stops_in_mid_transaction_does_not_hold_up_the_others(
