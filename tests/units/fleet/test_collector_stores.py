@@ -274,7 +274,7 @@ def test_a_server_that_was_killed_has_everything_it_confirmed_and_is_connected_t
 def test_a_commit_that_the_server_answers_with_a_rollback_is_none(postgres: Postgres) -> None:
     """After an error that somebody swallowed COMMIT succeeds, and says ROLLBACK."""
     database = open_store(postgres.store())
-    with pytest.raises(StoreUnavailable, match="not committed"), database.transaction() as session:
+    with pytest.raises(StoreUnavailable, match="not committed"), database.transaction() as session:  # noqa: PT012
         session.run("CREATE TABLE taken (number INTEGER)")
         with suppress(psycopg.Error):
             session.run("SELECT 1 / 0")
