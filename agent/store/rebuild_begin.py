@@ -111,7 +111,9 @@ def _fill(db: Connection, job: Job, old: _Old) -> Rebuild:
     if witness is not None:
         known[witness.sequence] = witness.hash
     journal_id = uuid7()
-    began_at = _began_at(db, datetime.fromisoformat(job.found_at), commands_are_whole="commands" not in spoilt)
+    began_at = _began_at(
+        db, datetime.fromisoformat(job.found_at), orders_are_known=not {"commands", "meta"} & set(spoilt)
+    )
     _continue(db, parent, journal_id, end.base, began_at)
     move_anchor(db, start or Anchor(0, chain.genesis(journal_id)))
     first = start.sequence if start is not None else 0
@@ -213,18 +215,19 @@ def _highest_read(old: _Old, known: dict[int, bytes]) -> Accepted | None:
     return None
 
 
-def _began_at(db: Connection, now: datetime, *, commands_are_whole: bool) -> datetime:
+def _began_at(db: Connection, now: datetime, *, orders_are_known: bool) -> datetime:
     """Orders issued before this are refused: none that was carried out and forgotten with the file happens twice.
 
-    No earlier than anything that the old file tells of, for a clock that was set back; later than now, where orders
-    are lost: the operator's clock may be ahead of ours by as much as an order is allowed to be.
+    No earlier than the last order, for a clock that was set back. Where orders are lost: no earlier than anything that
+    the old file tells of, and later by as much as the operator's clock may be ahead of ours. Only then: a clock that
+    was years ahead for a moment leaves its mark in the history, and would have orders refused for a year.
     """
     latest = now
-    for table, column in _TIMES:
+    for table, column in _TIMES[:1] if orders_are_known else _TIMES:
         (at_ms,) = db.execute(f"SELECT max({column}) FROM {table}").fetchone()  # noqa: S608  # names of our own
         if isinstance(at_ms, int) and at_ms > latest.timestamp() * 1000:
             latest = now + timedelta(milliseconds=min(at_ms - now.timestamp() * 1000, 366 * 86_400_000))
-    return latest if commands_are_whole else latest + _FUTURE_TOLERANCE
+    return latest if orders_are_known else latest + _FUTURE_TOLERANCE
 
 
 def _continue(db: Connection, parent: str, journal_id: str, base: Anchor, began_at: datetime) -> None:

@@ -25,6 +25,7 @@ from agent.errors import StoreFull, StoreUnavailable
 from agent.runtime.clock import rfc3339
 from agent.runtime.durable_files import sync_folder, write_durably
 from agent.runtime.interpreter import interpreter_command
+from agent.store.sqlite import DatabaseError, open_readonly
 from agent.store.tail_witness import read_witness
 
 log = structlog.get_logger("store")
@@ -60,7 +61,9 @@ class Replacement:
         """Why a file that is not there, or is empty, is one that was lost; None for a first start. Before opening."""
         wal = self._path.with_name(f"{self._path.name}-wal")
         if _size(self._path) > 0:
-            return None
+            if _has_tables(self._path) or read_witness(self._witness) is None:
+                return None
+            return "nothing of the database can be read, and the witness of its last entry is there"
         if _size(wal) > 0:
             return "the database file is gone or empty, and its write-ahead log is there"
         if read_witness(self._witness) is not None:
@@ -216,6 +219,15 @@ def _copy(source: Path, target: Path) -> None:
         partial.rename(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _has_tables(path: Path) -> bool:
+    """False only for a database without any: one whose beginning was in a log that is gone or spoilt."""
+    try:
+        with contextlib.closing(open_readonly(path)) as db:
+            return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    except DatabaseError:
+        return True  # opening it says what is wrong
 
 
 def _kept(aside: Path, part: str) -> Path:

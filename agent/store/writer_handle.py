@@ -78,7 +78,7 @@ class WriterHandle:
         Args:
             create: At the start: a first file is made, and what a power cut left half replaced is finished.
         """
-        if create and self.condemned is None:
+        if self.condemned is None:
             self.condemned = self._replacement.lost()
         if self.condemned is not None or self._replacement.is_decided:
             self._replace()
@@ -208,7 +208,7 @@ class WriterHandle:
             log.warning("store.checkpoint_failed", reason=reason(err))
         except OSError as err:
             log.error("store.damage_not_noted", reason=err.strerror)
-        self._disconnect(keep_as_it_is=trouble is not None)
+        self._disconnect(keep_as_it_is=trouble is not None or self._suspect)
         self._witness.close()
 
     # ── the file itself ────────────────────────────────────────────────────────────────────────────────────────
