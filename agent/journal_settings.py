@@ -17,7 +17,10 @@ TARGETS_LIMIT = 8
 
 AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\x00-\x1f]{0,4000}\Z")]
 Recipient = Annotated[str, Meta(pattern=r"^age1[a-z0-9]{20,4000}\Z")]
-Url = Annotated[str, Meta(pattern=r"^https://[!-~]{1,1000}\Z")]
+Url = Annotated[
+    str, Meta(pattern=r"^https://([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,60}\])(:[0-9]{1,5})?(/[!\"$->@-~]{0,700})?\Z")
+]
+"""Host, port and path alone: no name and password, which would be shown wherever the place is, no query."""
 Seconds = Annotated[float, Meta(gt=0, le=86400 * 366)]
 Days = Annotated[int, Meta(ge=0, le=36500)]
 
@@ -84,6 +87,9 @@ def backup_problems(backup: Backup) -> Iterator[tuple[str, str]]:
     for path in sorted({path for path in paths if paths.count(path) > 1}):
         yield "backup.folder", f"the path {path} stands twice: two places in one folder disturb each other"
     for index, one in enumerate(backup.server):
+        _host, _, port = one.url.removeprefix("https://").partition("/")[0].rpartition(":")
+        if port.isdigit() and not 0 < int(port) < 65536:
+            yield f"backup.server[{index}].url", f"{port} is no port"
         if (one.certificate_file is None) != (one.key_file is None):
             where = f"backup.server[{index}].certificate_file"
             yield where, "certificate_file and key_file belong together; give both or none"

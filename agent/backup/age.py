@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, suppress
 from types import ModuleType
 from typing import IO, Any, NamedTuple, Protocol
 
-from agent.errors import BackupUnusable, BadRequest
+from agent.errors import BackupUnusable, BadRequest, NeedsPerson
 
 _library: ModuleType | None
 try:
@@ -224,8 +224,16 @@ class Program:
 
 
 def present() -> Age:
-    """Whoever does age's work on this machine."""
-    return Library(_library) if _library is not None else Program()
+    """Whoever does age's work on this machine.
+
+    Raises:
+        NeedsPerson: Nobody.
+    """
+    if _library is not None:
+        return Library(_library)
+    if shutil.which("age") is None or shutil.which("age-keygen") is None:
+        raise NeedsPerson("age is not installed: nothing can be encrypted or decrypted", hint="apt install age")
+    return Program()
 
 
 class _Watched:

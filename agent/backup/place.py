@@ -41,13 +41,13 @@ def pieces_of(place: Path, site: str, terminal: str) -> list[Piece]:
         NotFound: There is no such folder, or it cannot be read.
     """
     below = place / site / terminal
-    if not below.is_dir():
+    if not _is_folder(below):
         _folders(place)  # raises where the place itself is the trouble
         return []
     found: list[Piece] = []
     for journal in _folders(below):
         if _JOURNAL_ID.fullmatch(journal.name):
-            for one in journal.iterdir():
+            for one in _inside(journal):
                 if (says := parse_name(one.name)) is not None:
                     found.append(Piece(journal.name, str(one.relative_to(place)), says))
     return sorted(found, key=lambda one: one.file)
@@ -112,7 +112,27 @@ def _plain_file(path: str, flags: int) -> int:
 
 
 def _folders(place: Path) -> list[Path]:
+    return sorted(one for one in _inside(place) if _is_folder(one))
+
+
+def _inside(folder: Path) -> list[Path]:
     try:
-        return sorted(one for one in place.iterdir() if one.is_dir())
+        return list(folder.iterdir())
     except OSError as err:
-        raise NotFound(f"cannot look into {place}: {err.strerror}", hint="name a folder that holds backups") from err
+        raise _cannot_look(folder, err) from err
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as err:  # only of what it may not look at; what is not there is no folder
+        raise _cannot_look(path, err) from err
+
+
+def _cannot_look(path: Path, err: OSError) -> NotFound:
+    hint = "name a folder that holds backups"
+    if isinstance(err, PermissionError):
+        hint = (
+            f"user number {os.geteuid()} reads it: chmod -R a+rX on the folder that was named; its files are encrypted"
+        )
+    return NotFound(f"cannot look into {path}: {err.strerror}", hint=hint)

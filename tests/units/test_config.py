@@ -117,6 +117,28 @@ def test_two_places_for_backups_are_two_folders(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "is_right"),
+    [
+        ("https://backup.example/terminals/", True),
+        ("https://[::1]:8443", True),
+        ("https://backup.example:99999/", False),
+        ("https://name:secret@backup.example/", False),
+        ("https://backup.example/?token=secret", False),
+        ("http://backup.example/", False),
+    ],
+)
+def test_a_server_for_backups_is_host_port_and_path(tmp_path: Path, url: str, *, is_right: bool) -> None:
+    server = f'[backup]\nrecipients = ["age1{"q" * 58}"]\n[[backup.server]]\nname = "vault"\nurl = "{url}"\n'
+    file = _write(tmp_path, GOOD + server)
+    if is_right:
+        load(file)
+    else:
+        (problem,) = _problems(file)
+        assert "backup.server[0].url" in problem
+        assert "secret" not in problem
+
+
 def test_a_wrong_unit_is_named(tmp_path: Path) -> None:
     problems = _problems(_write(tmp_path, GOOD + "[health]\ninterval_ms = 5\nread_deadline_s = '2s'\n"))
     assert any("use interval_s" in p for p in problems)

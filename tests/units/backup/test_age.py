@@ -14,7 +14,7 @@ import pytest
 from agent.backup import age as age_module
 from agent.backup.age import Age, Library, Program, present
 from agent.backup.file_format import read_compressed
-from agent.errors import AgentError, BackupUnusable, BadRequest
+from agent.errors import AgentError, BackupUnusable, BadRequest, NeedsPerson
 from tests.kit.backup_parts import compressed, segment
 
 PROGRAM = pytest.param(Program(), id="program", marks=pytest.mark.skipif(not shutil.which("age"), reason="no age"))
@@ -182,3 +182,11 @@ def test_pyrage_does_it_where_it_is_installed_and_the_program_elsewhere(monkeypa
     assert isinstance(present(), Library)
     monkeypatch.setattr(age_module, "_library", None)
     assert isinstance(present(), Program)
+
+
+def test_a_machine_without_age_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(age_module, "_library", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NeedsPerson) as told:
+        present()
+    assert told.value.hint == "apt install age"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from agent.backup.lineage import Source, find_lineage
 from agent.backup.place import pieces_of
 from agent.backup.restore_plan import Until
 from agent.backup.restoring import Restored, Restoring, Wanted
-from agent.errors import NeedsPerson
+from agent.errors import NeedsPerson, NotFound
 from agent.store.building import being_built, building
 from agent.store.restored_rows import Gap
 from tests.kit import backup_folder as kit
@@ -85,6 +87,29 @@ def test_what_bears_a_backups_name_and_is_none_is_named_and_waited_for_never(tmp
     (inside / "segment-9999999999999999998-9999999999999999999-01234567.age").write_bytes(b"")
     result, stored = restored(folder.place, tmp_path / "new")
     assert (len(stored), len(result.unusable), result.lost_tail) == (ENTRIES, 3, Gap(ENTRIES + 1, 270))
+
+
+@pytest.mark.parametrize("closed", ["", SITE, f"{SITE}/{TERMINAL}", "the journal's own"])
+def test_a_folder_that_its_reader_may_not_look_into_is_told(database: Path, closed: str) -> None:
+    """Put on a stick by root, as often as not, and read by the agent's user."""
+    folder = BackupFolder(Path(tempfile.mkdtemp(dir="/tmp")), database, [KEY.public])
+    folder.place.chmod(0o755)
+    journal = folder.snapshot(ENTRIES).parent
+    for one in (folder.place, journal.parent.parent, journal.parent, journal):
+        one.chmod(0o755)
+    inner = journal if closed.startswith("the") else folder.place / closed
+    inner.chmod(0o700 if os.geteuid() == 0 else 0)
+    was = os.geteuid()
+    try:
+        if was == 0:
+            os.seteuid(65534)
+        with pytest.raises(NotFound, match=r"cannot look into .+ Permission denied") as told:
+            pieces_of(folder.place, SITE, TERMINAL)
+    finally:
+        os.seteuid(was)
+        inner.chmod(0o700)
+        shutil.rmtree(folder.place)
+    assert "chmod -R a+rX" in (told.value.hint or "")
 
 
 def test_what_lies_beside_backups_is_passed_over(tmp_path: Path, database: Path) -> None:
