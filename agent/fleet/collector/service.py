@@ -26,6 +26,9 @@ from agent.uplink.link import FAILURE, Link
 T = TypeVar("T")
 RECEIVE_MAXIMUM: Final = 512
 """Messages without our PUBACK: as many as one commit can hold."""
+MAX_INBOX: Final = 4 * RECEIVE_MAXIMUM
+MAX_INBOX_BYTES: Final = 32 * 1024 * 1024
+"""A Receive Maximum does not count QoS 0, and 3.1.1 has none: beyond these the link is not read till a commit is."""
 WINDOW: Final = 64
 """Acknowledgements on their way without the broker's PUBACK."""
 ACK_EXPIRY_S: Final = 600
@@ -66,7 +69,9 @@ class Collector:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._work: asyncio.Future[Any] | None = None
         self._inbox: list[Received] = []
+        self._inbox_bytes = 0
         self._came = asyncio.Event()
+        self._room = asyncio.Event()
         self._acks: dict[_AckKey, bytes] = {}  # the latest of each journal
         self._ack_came = asyncio.Event()
 
@@ -82,6 +87,7 @@ class Collector:
             NeedsPerson: The store cannot be used.
         """
         self._inbox.clear()  # of an earlier link: the broker sends them again
+        self._inbox_bytes = 0
         self._came.clear()
         self._ack_came.set()
         tasks = [
@@ -118,7 +124,11 @@ class Collector:
         while True:
             received = await link.receive()
             self._inbox.append(received)
+            self._inbox_bytes += len(received.payload)
             self._came.set()
+            while len(self._inbox) >= MAX_INBOX or self._inbox_bytes >= MAX_INBOX_BYTES:
+                self._room.clear()
+                await self._room.wait()
 
     async def _post(self, link: Link) -> None:
         while True:
@@ -126,8 +136,10 @@ class Collector:
             if len(self._inbox) < _ENOUGH:
                 await asyncio.sleep(_GATHER_S)
             group, self._inbox = self._inbox[:RECEIVE_MAXIMUM], self._inbox[RECEIVE_MAXIMUM:]
+            self._inbox_bytes -= sum(len(one.payload) for one in group)
             if not self._inbox:
                 self._came.clear()
+            self._room.set()
             messages = [message for one in group if (message := _message(one)) is not None]
             if messages:
                 await self._commit(lambda messages=messages: self._ledger.post(messages, self._now_ms()))  # type: ignore[misc]

@@ -16,6 +16,7 @@ from agent.fleet.screen import BAD, GOOD, WARN, Screen
 
 _SILENT_AFTER = "1d"
 _SHOWN_FORKS = 100
+_WAIT_MS = 60_000  # where several divide the work messages wait for each other all the time, but not for long
 
 
 class Refused(NamedTuple):
@@ -39,7 +40,9 @@ class Report(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "What a store holds. Exit 1 when it has a gap, a fork or a refusal, or a terminal is silent."
+    parser.description = (
+        "What a store holds. Exit 1 when it has a gap, a fork or a refusal, messages wait, or a terminal is silent."
+    )
     reading.store_option(parser)
     parser.add_argument(
         "--silent-after",
@@ -61,13 +64,15 @@ def _status(args: argparse.Namespace, screen: Screen) -> int:
             report = read(session)
     finally:
         database.close()
-    silent = _silent(report, patience, time.time_ns() // 1_000_000)
+    now_ms = time.time_ns() // 1_000_000
+    silent = _silent(report, patience, now_ms)
     if screen.as_json:
         screen.document(_document(report, silent))
     else:
         _show(report, silent, screen)
     unfilled = any(gap.filled_ms is None for found in report.gaps.values() for gap in found)
-    return 1 if unfilled or report.forks or report.refused or silent else 0
+    stuck = any((since := held.journal.since_ms) is not None and since <= now_ms - _WAIT_MS for held in report.journals)
+    return 1 if unfilled or stuck or report.forks or report.refused or silent else 0
 
 
 def read(session: Session) -> Report:

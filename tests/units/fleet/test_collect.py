@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -220,6 +221,17 @@ def test_a_terminal_of_which_nothing_came_for_long_is_silent(store: str, capsys:
     post.close()
     assert report(store, "status", capsys)[1]["silent"] == [{"site": "S-01", "terminal": "T-1"}]
     assert report(store, "status", capsys, "--silent-after", "99999d")[0] == 0
+
+
+def test_messages_that_wait_for_long_end_with_exit_1(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    book, post = Book("T-1"), Post(store)
+    book.write(20)
+    now_ms = time.time_ns() // 1_000_000
+    for waited_s, code in ((0, 0), (120, 1)):
+        post.now_ms = now_ms - waited_s * 1000
+        post.send((book, 1, 5 + code), (book, 11, 20))
+        assert report(store, "status", capsys)[0] == code
+    post.close()
 
 
 async def test_a_broker_that_goes_away_is_waited_for(own_broker: Broker, tmp_path: Path, key: Path) -> None:
