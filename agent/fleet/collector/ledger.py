@@ -15,8 +15,10 @@ from agent.errors import AgentError
 from agent.fleet.collector.database import Database, Session
 from agent.fleet.collector.parts import Kind, Refusal, Source, check_batch, check_birth
 from agent.fleet.collector.posting import Arrived, Happened, Posting, Told
-from agent.fleet.collector.rules import new_journal
+from agent.fleet.collector.rules import ASK_AGAIN_MS, ASK_SELDOM_MS, new_journal
 
+MAX_ASKED: Final = 200
+"""Journals of one commit: a terminal that invents journals must not fill the memory with what waits of them."""
 _bindings: Final = msgspec.json.Decoder(tuple[tuple[str, str, str], ...])
 
 
@@ -97,7 +99,13 @@ class Ledger:
             StoreUnavailable, StoreFull: Nothing was done.
         """
         with self._database.transaction() as session:
-            due = session.rows("SELECT id FROM journals WHERE since_ms <= ? ORDER BY id", (waiting_since_ms,))
+            # As `rules` pauses (2: answered once): what it would not ask for is not even read.
+            due = session.rows(
+                "SELECT id FROM journals WHERE since_ms <= ? AND (asked_ms IS NULL OR asked_ms <= ? AND"
+                " (asks = 2 OR ? - asked_ms >= asked_ms - since_ms OR asked_ms <= ?))"
+                " ORDER BY COALESCE(asked_ms, since_ms), id LIMIT ?",
+                (waiting_since_ms, now_ms - ASK_AGAIN_MS, now_ms, now_ms - ASK_SELDOM_MS, MAX_ASKED),
+            )
             posting = Posting(session, self._terminals, now_ms)
             answers = posting.settle({journal: Arrived() for (journal,) in due})
         return Posted(answers, posting.happened, posting.held)

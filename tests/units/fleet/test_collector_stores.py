@@ -17,7 +17,7 @@ from agent.ctl.__main__ import main
 from agent.errors import BadRequest, NeedsPerson, StoreUnavailable
 from agent.fleet.collector import postgres_store, reading
 from agent.fleet.collector.database import open_store
-from agent.fleet.collector.ledger import Posted
+from agent.fleet.collector.ledger import MAX_ASKED, Posted
 from tests.kit.postgres import Postgres
 from tests.kit.swarm import Book
 from tests.units.fleet.collector_store import Post, held_hashes
@@ -181,6 +181,16 @@ def test_a_birth_that_no_database_could_hold_is_refused_and_stops_nobody(post: P
     born = json.dumps({**json.loads(one.birth("S-01")), **changes}).encode()
     assert [happened.what for happened in post.birth("T-1", born).happened] == ["refused"]
     assert post.heads(post.send((one, 1, 5))) == [(5, None)]
+
+
+def test_of_many_journals_that_wait_all_are_asked_for_in_portions(post: Post) -> None:
+    count = MAX_ASKED + 50
+    books = [book("T-1", 12, f"0192f6d0-0000-7000-8000-{number:012d}") for number in range(count)]
+    post.send(*[(one, 11, 12) for one in books])
+    first, second = post.later(2), post.later(0)
+    assert (len(first.told), len(second.told), post.later(0).told) == (MAX_ASKED, 50, [])
+    assert {told.journal_id for told in (*first.told, *second.told)} == {one.journal_id for one in books}
+    assert {told.reply.resend_from for told in first.told} == {1}
 
 
 def test_audit_has_journals_of_its_own(post: Post) -> None:
