@@ -133,11 +133,6 @@ class Entry(Struct, frozen=True):
     mark: dict[str, object] | None = None
 
 
-class EntryPage(Struct, frozen=True):
-    items: list[Entry]
-    next_cursor: str | None = None
-
-
 class OperationPage(Struct, frozen=True):
     items: list[Operation]
     next_cursor: str | None = None
@@ -154,11 +149,6 @@ class Total(Struct, frozen=True):
     tid: str | None = None
     batch_no: str | None = None
     currency: str | None = None
-
-
-class TotalPage(Struct, frozen=True):
-    items: list[Total]
-    next_cursor: str | None = None
 
 
 class StoreFigures(Struct, frozen=True):

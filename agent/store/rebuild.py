@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _KEY: Final = "rebuild"
 _IGNORING: Final = INSERT_ONE.replace("INSERT INTO", "INSERT OR IGNORE INTO")
-SEQUENCE_COLUMN: Final = 0
 HASH_COLUMN: Final = 17
 
 Span = tuple[int, int]

@@ -213,4 +213,4 @@ class Soundness:
 def _missing_words(missing: list[int]) -> str:
     first = ", ".join(str(sequence) for sequence in missing[:10])
     more = " and more" if len(missing) > 10 else ""  # as many as a detail has room for
-    return f"entries are missing: {first}{more}; see the report beside the set-aside file"
+    return f"entries are missing: {first}{more}; a copy fills them: pos-agent restore --fill"

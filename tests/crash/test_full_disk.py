@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from agent.demo import evidence
 from tests.kit.agent_process import AgentProcess, call
+from tests.kit.sellers import numbered_sale
 
 SIZE_MIB = 4
 
@@ -31,20 +31,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _record(number: int) -> dict[str, Any]:
-    return {
-        "transaction_id": str(uuid.uuid4()),
-        "state": "approved",
-        "type": "sale",
-        "provider": "acquirer-a",
-        "mid": "104110058120001",
-        "tid": "00010001",
-        "amount_minor": number,
-        "currency": "156",
-        "stan": f"{number:06d}",
-        "batch_no": "000001",
-        "local_at": "2026-11-21T10:00:00+08:00",
-        "memo": "a receipt of the usual length " * 7,
-    }
+    return {**numbered_sale(number), "memo": "a receipt of the usual length " * 7}
 
 
 def _fault_codes(agent: AgentProcess) -> set[str]:

@@ -36,6 +36,9 @@ T = TypeVar("T")
 ADDRESS = Address("shop-1", "T-0001")
 _TURNS = 25  # of the loop: everything that can happen without waiting has happened
 
+COUNT = 400
+"""Entries of the journal that the tests of the upload share."""
+
 
 def make_journal(folder: Path, count: int) -> list[EntryItem]:
     """A journal of so many sales in ``folder``; its entries."""

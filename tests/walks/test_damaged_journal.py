@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,14 @@ import pytest
 
 from tests.kit import damage
 from tests.kit.agent_process import AgentProcess, call
+from tests.kit.sellers import numbered_sale
 
 FIRST, THEN = 150, 20
 WAIT_S = 60.0
 
 
 def _record(number: int) -> dict[str, Any]:
-    return {
-        "transaction_id": str(uuid.uuid4()),
-        "state": "approved",
-        "type": "sale",
-        "provider": "acquirer-a",
-        "mid": "104110058120001",
-        "tid": "00010001",
-        "amount_minor": number,
-        "currency": "156",
-        "stan": f"{number:06d}",
-        "batch_no": "000001",
-        "local_at": "2026-11-21T10:00:00+08:00",
-        "memo": "a receipt of the usual length " * 6,
-    }
+    return {**numbered_sale(number), "memo": "a receipt of the usual length " * 6}
 
 
 class Till:

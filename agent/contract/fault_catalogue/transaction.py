@@ -19,8 +19,9 @@ KINDS = (
         "TXN-JRN-002",
         S1,
         Impact.SETTLE,
-        "The journal's database is damaged",
-        "Do not delete anything: it is set aside and rebuilt. The report beside it says what is missing, if anything.",
+        "The journal's database is damaged, or entries are missing",
+        "Delete nothing: it is set aside and rebuilt by itself. `posctl journal verify` names what is missing,"
+        " `pos-agent restore --fill` brings it back from a copy.",
         Lasts.UNTIL_CLEARED,
     ),
     FaultKind(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -15,23 +14,7 @@ from agent.errors import PublishRefused, StoreFull, StoreUnavailable
 from agent.store.upload_rows import ENTRIES_LIMIT
 from agent.uplink.upload import GATHER_S, MAX_WITHOUT_PUBACK
 from agent.uplink.upload_window import HOLD_FIRST_S
-from tests.kit.upload_room import UploadRoom, all_entries, make_journal, open_copy
-
-COUNT = 400
-
-
-@pytest.fixture(scope="module")
-def journal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EntryItem]]:
-    folder = tmp_path_factory.mktemp("journal")
-    return folder, make_journal(folder, COUNT)
-
-
-@pytest.fixture
-async def room(journal: tuple[Path, list[EntryItem]], tmp_path: Path) -> AsyncIterator[UploadRoom]:
-    one = UploadRoom(open_copy(journal[0], tmp_path / "copy"))
-    yield one
-    await one.cut()
-    one.close()
+from tests.kit.upload_room import COUNT, UploadRoom, all_entries, open_copy
 
 
 async def test_entries_go_in_order_without_a_hole_as_lists_show_them_and_fill_messages(room: UploadRoom) -> None:

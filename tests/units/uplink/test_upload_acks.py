@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -19,24 +18,9 @@ from agent.uplink.upload import GATHER_S, MAX_ACKS
 from agent.uplink.upload_window import SAME_WISH_S
 from tests.kit import orders
 from tests.kit.collector import COLLECTOR, signed_ack
-from tests.kit.upload_room import UploadRoom, make_journal, open_copy
+from tests.kit.upload_room import COUNT, UploadRoom
 
-COUNT = 400
 _ACK = "application/vnd.pos-agent.ack.v1+json"
-
-
-@pytest.fixture(scope="module")
-def journal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EntryItem]]:
-    folder = tmp_path_factory.mktemp("journal")
-    return folder, make_journal(folder, COUNT)
-
-
-@pytest.fixture
-async def room(journal: tuple[Path, list[EntryItem]], tmp_path: Path) -> AsyncIterator[UploadRoom]:
-    one = UploadRoom(open_copy(journal[0], tmp_path / "copy"))
-    yield one
-    await one.cut()
-    one.close()
 
 
 async def test_an_old_or_repeated_word_changes_nothing(room: UploadRoom) -> None:
